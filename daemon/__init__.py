@@ -1,0 +1,1 @@
+"""Everything on the device that waits, owns or talks."""

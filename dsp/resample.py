@@ -1,0 +1,81 @@
+"""Brings any input rate to 250 Hz, as a stream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+from scipy.signal import firwin, upfirdn
+
+from dsp.signal import RATE_HZ, Block
+
+ZERO_CROSSINGS = 10
+"""Of the interpolating sinc on each side: 10 of them keep the delay at 40 ms for 360 Hz and 78 ms for 128 Hz."""
+
+
+class Resampler:
+    """Polyphase resampler: output k is the signal at time k / 250 s, given out as soon as its last input is there.
+
+    Every output is the same sum of the same products in the same order, however the input is cut.
+    """
+
+    def __init__(self, rate_hz: float) -> None:
+        ratio = Fraction(RATE_HZ) / Fraction(rate_hz).limit_denominator(1000)
+        self.up, self.down = ratio.numerator, ratio.denominator
+        longer = max(self.up, self.down)
+        # A multiple of `down`, so that outputs fall on the grid that upfirdn computes.
+        self.half = -(-ZERO_CROSSINGS * longer // self.down) * self.down
+        self._taps = self.up * firwin(2 * self.half + 1, 1 / longer, window=("kaiser", 5.0)) if longer > 1 else None
+        self._history: np.ndarray | None = None  # inputs that outputs yet to come need
+        self._missing: np.ndarray = np.zeros(0, bool)
+        self._history_start = 0  # their index relative to the first input ever, a multiple of `down`
+        self._first_input = 0
+        self._next_output = 0
+
+    def __call__(self, block: Block) -> Block:
+        if self._taps is None or not len(block.ecg_mv):
+            return block
+        if self._history is None:
+            self._begin(block)
+        assert self._history is not None
+        history = np.concatenate([self._history, block.ecg_mv])
+        missing = np.concatenate([self._missing, block.missing])
+        end = self._history_start + len(history)
+        # Output k reads inputs up to (k * down + half) // up.
+        next_output = (end * self.up - self.half - 1) // self.down + 1
+        offset = (self.half - self._history_start * self.up) // self.down
+        wanted = slice(self._next_output + offset, next_output + offset)
+        outputs = np.arange(self._next_output, next_output)
+        nearest = (2 * outputs * self.down + self.up) // (2 * self.up) - self._history_start
+        resampled = replace(
+            block,
+            start=self._output_of_first_input() + self._next_output,
+            ecg_mv=upfirdn(self._taps, history, self.up, self.down)[wanted],
+            missing=missing[nearest],
+        )
+        self._next_output = next_output
+        oldest = (next_output * self.down - self.half) // self.up  # that the next output reads
+        keep_from = oldest // self.down * self.down
+        drop = max(0, keep_from - self._history_start)
+        self._history, self._missing = history[drop:], missing[drop:]
+        self._history_start += drop
+        return resampled
+
+    def source_index(self, at: int) -> int:
+        """The index, at the input's rate, of the sample that is at index `at` of the output."""
+        return (2 * at * self.down + self.up) // (2 * self.up)
+
+    def newest_input(self, at: int) -> int:
+        """The index of the newest input that output `at` needed."""
+        return at if self._taps is None else (at * self.down + self.half) // self.up
+
+    def _begin(self, block: Block) -> None:
+        before = -(-self.half // self.up // self.down + 1) * self.down
+        self._first_input = block.start
+        self._history_start = -before
+        self._history = np.full(before, block.ecg_mv[0])  # as if the first value had always been there
+        self._missing = np.full(before, block.missing[0])
+
+    def _output_of_first_input(self) -> int:
+        return -(-self._first_input * self.up // self.down)

@@ -1,0 +1,1 @@
+"""Everything that runs a network: arrays in, arrays out."""

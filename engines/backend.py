@@ -1,0 +1,41 @@
+"""The one contract that every engine keeps, and the table of engines."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from engines.model import Model
+
+BACKENDS = {  # name in the config -> module, imported only when chosen
+    "onnxruntime": "engines.onnxruntime_backend",
+    "tensorrt": "engines.tensorrt_backend",
+}
+
+
+class EngineError(Exception):
+    """An engine cannot be opened, or broke. The message names the remedy."""
+
+
+class Backend(Protocol):
+    """A network ready to run, in the thread that opened it."""
+
+    def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run one batch of exactly the manifest's input shape.
+
+        Returns one array for each of the manifest's heads, in its order: float32 `(batch, label)`, probabilities.
+        The arrays are fresh; the caller may keep them. Raises EngineError when the engine broke.
+        """
+        ...
+
+
+def open_backend(name: str, model: Model) -> AbstractContextManager[Backend]:
+    """Open `model` on the engine `name`; closing frees everything it took."""
+    if name not in BACKENDS:
+        raise EngineError(f"engine.backend: {name!r} is not one of {', '.join(sorted(BACKENDS))}")
+    opened: AbstractContextManager[Backend] = import_module(BACKENDS[name]).open_engine(model)
+    return opened
