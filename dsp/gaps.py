@@ -23,8 +23,9 @@ class Bridge:
 
     def __call__(self, block: Block) -> Block:
         ecg_mv = np.clip(block.ecg_mv, -LIMIT_MV, LIMIT_MV)  # NaN stays NaN and is missing
-        if block.missing.any():
-            ecg_mv = self._held(ecg_mv, block.missing)
+        missing = block.missing
+        if missing.any():
+            ecg_mv = self._held(ecg_mv, missing)
         if len(ecg_mv):
             self._last_mv = float(ecg_mv[-1])
         return replace(block, ecg_mv=ecg_mv)

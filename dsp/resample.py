@@ -28,7 +28,7 @@ class Resampler:
         self.half = -(-ZERO_CROSSINGS * longer // self.down) * self.down
         self._taps = self.up * firwin(2 * self.half + 1, 1 / longer, window=("kaiser", 5.0)) if longer > 1 else None
         self._history: np.ndarray | None = None  # inputs that outputs yet to come need
-        self._missing: np.ndarray = np.zeros(0, bool)
+        self._marks: np.ndarray = np.zeros(0, np.uint8)
         self._history_start = 0  # their index relative to the first input ever, a multiple of `down`
         self._first_input = 0
         self._next_output = 0
@@ -40,10 +40,10 @@ class Resampler:
             self._begin(block)
         assert self._history is not None
         history = np.concatenate([self._history, block.ecg_mv])
-        missing = np.concatenate([self._missing, block.missing])
+        marks = np.concatenate([self._marks, block.marks])
         end = self._history_start + len(history)
         # Output k reads inputs up to (k * down + half) // up.
-        next_output = (end * self.up - self.half - 1) // self.down + 1
+        next_output = max(self._next_output, (end * self.up - self.half - 1) // self.down + 1)
         offset = (self.half - self._history_start * self.up) // self.down
         wanted = slice(self._next_output + offset, next_output + offset)
         outputs = np.arange(self._next_output, next_output)
@@ -52,13 +52,13 @@ class Resampler:
             block,
             start=self._output_of_first_input() + self._next_output,
             ecg_mv=upfirdn(self._taps, history, self.up, self.down)[wanted],
-            missing=missing[nearest],
+            marks=marks[nearest],
         )
         self._next_output = next_output
         oldest = (next_output * self.down - self.half) // self.up  # that the next output reads
         keep_from = oldest // self.down * self.down
         drop = max(0, keep_from - self._history_start)
-        self._history, self._missing = history[drop:], missing[drop:]
+        self._history, self._marks = history[drop:], marks[drop:]
         self._history_start += drop
         return resampled
 
@@ -75,7 +75,7 @@ class Resampler:
         self._first_input = block.start
         self._history_start = -before
         self._history = np.full(before, block.ecg_mv[0])  # as if the first value had always been there
-        self._missing = np.full(before, block.missing[0])
+        self._marks = np.full(before, block.marks[0])
 
     def _output_of_first_input(self) -> int:
         return -(-self._first_input * self.up // self.down)

@@ -14,20 +14,34 @@ RATE_HZ = 250
 Millivolts = NDArray[np.float64]
 
 
+MISSING, LEAD_OFF, SATURATED = 1, 2, 4
+"""The marks that a sample may carry, as bits."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """A stretch of one lead, contiguous with the block before it."""
 
     start: int  # index of the first sample
     ecg_mv: Millivolts  # (n,)
-    missing: NDArray[np.bool_]  # (n,) true where no sample arrived; ecg_mv is meaningless there
-    lead_off: bool = False  # as the patch itself reports it
-    saturated: bool = False  # likewise
+    marks: NDArray[np.uint8]  # (n,) bits; where MISSING is set, ecg_mv says nothing
 
     @classmethod
-    def of(cls, start: int, ecg_mv: Millivolts, *, lead_off: bool = False, saturated: bool = False) -> Block:
+    def of(
+        cls,
+        start: int,
+        ecg_mv: Millivolts,
+        *,
+        lead_off: bool | NDArray[np.bool_] = False,
+        saturated: bool | NDArray[np.bool_] = False,
+    ) -> Block:
         """A block whose non-finite values (NaN, infinities) are its missing samples."""
-        return cls(start, ecg_mv, ~np.isfinite(ecg_mv), lead_off, saturated)
+        marks = MISSING * ~np.isfinite(ecg_mv) | np.multiply(LEAD_OFF, lead_off) | np.multiply(SATURATED, saturated)
+        return cls(start, ecg_mv, marks.astype(np.uint8))
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        return (self.marks & MISSING).astype(bool)
 
     @property
     def end(self) -> int:

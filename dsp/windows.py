@@ -1,9 +1,15 @@
-"""Cuts and normalises what the network reads."""
+"""Cuts and normalises what the network reads: one window for each beat, and one whenever beats stay away."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
+
+from dsp.filters import DELAY_SAMPLES
+from dsp.signal import MISSING, RATE_HZ, Beat, Block, Fitness, Window
 
 WINDOW_SAMPLES = 1000
 """4 s at 250 Hz."""
@@ -11,11 +17,16 @@ WINDOW_SAMPLES = 1000
 R_INDEX = 850
 """Where the R peak lies in a beat's window: 600 ms of future. Looking further ahead bought nothing (docs/decisions.md)."""
 
+TIME_OUT_SAMPLES = 3 * RATE_HZ // 2
+"""No window for 1.5 s: the last 4 s are judged without a beat, so that asystole and fibrillation are seen too."""
+
 FLOOR_MV = 0.01
 """The least RMS a window is divided by, so that amplifier noise is not blown up into a rhythm."""
 
 CLIP = 20.0
 """In units of the window's RMS: one artefact must not drive the network's inputs out of every range it has seen."""
+
+_HISTORY = WINDOW_SAMPLES + 8 * RATE_HZ  # a search-back may find a beat that is seconds old
 
 
 def normalise(ecg_mv: np.ndarray, missing: np.ndarray) -> NDArray[np.float32]:
@@ -28,3 +39,52 @@ def normalise(ecg_mv: np.ndarray, missing: np.ndarray) -> NDArray[np.float32]:
     rms_mv = float(np.sqrt(np.mean(present * present))) if len(present) else 0.0
     scaled = np.where(missing, 0.0, np.clip(ecg_mv / max(rms_mv, FLOOR_MV), -CLIP, CLIP))
     return scaled.astype(np.float32).reshape(1, 1, 1, -1)
+
+
+class WindowCutter:
+    """Clean signal and beats in, windows out, in the order in which their last sample comes."""
+
+    def __init__(self) -> None:
+        self._clean_mv = np.zeros(_HISTORY)
+        self._missing = np.ones(_HISTORY, bool)  # there is nothing before the first sample
+        self._end: int | None = None  # index one past the history
+        self._waiting: deque[Beat] = deque()
+        self._last_at = 0
+
+    def __call__(self, clean: Block, beats: list[Beat]) -> Iterator[Window]:
+        if self._end is None:
+            self._last_at = clean.start - 1
+        self._clean_mv = np.concatenate([self._clean_mv, clean.ecg_mv])
+        self._missing = np.concatenate([self._missing, (clean.marks & MISSING).astype(bool)])
+        self._end = clean.end
+        self._waiting += beats
+        yield from self._due()
+        self._clean_mv, self._missing = self._clean_mv[-_HISTORY:], self._missing[-_HISTORY:]
+
+    def _due(self) -> Iterator[Window]:
+        assert self._end is not None
+        while True:
+            time_out_at = self._last_at + TIME_OUT_SAMPLES
+            beat_at = _complete_at(self._waiting[0]) if self._waiting else time_out_at
+            at = min(beat_at, time_out_at)
+            if at >= self._end:
+                return
+            if self._waiting and beat_at <= time_out_at:
+                beat = self._waiting.popleft()
+                yield self._cut(beat, beat.r_peak + DELAY_SAMPLES - R_INDEX, at)
+            else:
+                yield self._cut(None, at + 1 - WINDOW_SAMPLES, at)
+            self._last_at = at
+
+    def _cut(self, beat: Beat | None, start: int, at: int) -> Window:
+        assert self._end is not None
+        place = len(self._clean_mv) - (self._end - start)
+        span = slice(place, place + WINDOW_SAMPLES)
+        missing = self._missing[span]
+        ecg = normalise(self._clean_mv[span], missing)
+        return Window(at, beat, ecg, float(np.mean(missing)), Fitness.GOOD)
+
+
+def _complete_at(beat: Beat) -> int:
+    """The sample with which its window is complete and the beat decided."""
+    return max(beat.at, beat.r_peak + DELAY_SAMPLES - R_INDEX + WINDOW_SAMPLES - 1)
