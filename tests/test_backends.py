@@ -1,0 +1,304 @@
+"""One suite, every engine: each answers the same windows alike, and refuses what it should by an EngineError."""
+
+import gc
+import hashlib
+import importlib
+import logging
+from contextlib import contextmanager
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.backend import BACKENDS, EngineError, open_backend
+from engines.build import build_plan
+from engines.model import SHIPPED, Head, Manifest, load
+
+SAMPLES = 1000
+HEADS = (Head("beat", ("normal", "supraventricular", "ventricular")), Head("rhythm", ("other", "atrial_fibrillation")))
+
+
+def write_tiny_model(folder):
+    """An untrained network that keeps the contract: 12 kB of convolutions, a shortcut and two heads."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "stem": rng.normal(0, 0.5, (32, 1, 1, 9)),
+        "block": rng.normal(0, 0.1, (32, 32, 1, 5)),
+        "beat_weight": rng.normal(0, 1, (32, 3)),
+        "rhythm_weight": rng.normal(0, 1, (32, 2)),
+    }
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node("Conv", ["ecg", "stem"], ["a"], strides=[1, 4], pads=[0, 4, 0, 4]),
+            node("Relu", ["a"], ["b"]),
+            node("Conv", ["b", "block"], ["c"], pads=[0, 2, 0, 2]),
+            node("Add", ["b", "c"], ["d"]),
+            node("Relu", ["d"], ["e"]),
+            node("GlobalAveragePool", ["e"], ["f"]),
+            node("Flatten", ["f"], ["g"]),
+            node("Gemm", ["g", "beat_weight"], ["beat_logits"]),
+            node("Gemm", ["g", "rhythm_weight"], ["rhythm_logits"]),
+            node("Softmax", ["beat_logits"], ["beat"], axis=-1),
+            node("Softmax", ["rhythm_logits"], ["rhythm"], axis=-1),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("ecg", TensorProto.FLOAT, (1, 1, 1, SAMPLES))],
+        [helper.make_tensor_value_info(head.name, TensorProto.FLOAT, (1, len(head.labels))) for head in HEADS],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(network)
+    return write_model(folder, network.SerializeToString())
+
+
+def write_model(folder, onnx_file):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny.onnx").write_bytes(onnx_file)
+    sha256 = hashlib.sha256(onnx_file).hexdigest()
+    manifest = Manifest(sha256, "0", 250, "ecg", (1, 1, 1, SAMPLES), 700, "robust", HEADS)
+    (folder / "tiny.json").write_bytes(msgspec.json.encode(manifest))
+    return load(folder / "tiny.onnx")
+
+
+def tensorrt_or_skip():
+    try:
+        importlib.import_module("engines.tensorrt_backend")
+        importlib.import_module("engines.cuda").open_gpu()
+    except EngineError as error:
+        pytest.skip(str(error))
+
+
+def some_windows(count):
+    return np.random.default_rng(1).normal(0, 1, (count, 1, 1, 1, SAMPLES)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(
+    params=["onnxruntime", *(pytest.param(f"tensorrt {kind}", marks=pytest.mark.gpu) for kind in ("fp32", "fp16"))]
+)
+def engine(request, tmp_path, monkeypatch):
+    """Opens a model on one engine, as the daemon does; TensorRT builds its plan first, as the user does."""
+    name, *precision = request.param.split()
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if name == "tensorrt":
+        tensorrt_or_skip()
+
+    @contextmanager
+    def opened(model, *, prepared_from=None):
+        if name == "tensorrt":
+            build_plan(prepared_from or model, *precision)
+        with open_backend(name, model) as backend:
+            yield backend
+
+    opened.tolerance = 2e-2 if "fp16" in precision else 1e-3
+    return opened
+
+
+def test_every_engine_of_the_table_is_tested_here():
+    assert set(BACKENDS) == {"onnxruntime", "tensorrt"}
+
+
+def test_an_unknown_engine_is_refused_with_the_names_that_are_known(tiny):
+    with pytest.raises(EngineError, match=r"'tensorflow' is not one of onnxruntime, tensorrt"):
+        open_backend("tensorflow", tiny)
+
+
+def test_each_head_is_float32_of_its_shape_and_sums_to_1(engine, tiny):
+    with engine(tiny) as backend:
+        heads = backend.infer(some_windows(1)[0])
+    assert [(head.shape, head.dtype) for head in heads] == [((1, 3), np.float32), ((1, 2), np.float32)]
+    for head in heads:
+        assert head.sum() == pytest.approx(1, abs=1e-5)
+        assert (head >= 0).all()
+
+
+def test_heads_come_in_the_order_of_the_manifest(engine, tiny):
+    swapped = replace(tiny, manifest=msgspec.structs.replace(tiny.manifest, heads=HEADS[::-1]))
+    with engine(tiny) as backend:
+        beat, rhythm = backend.infer(some_windows(1)[0])
+    with engine(swapped) as backend:
+        first, second = backend.infer(some_windows(1)[0])
+    np.testing.assert_allclose(first, rhythm, atol=engine.tolerance)
+    np.testing.assert_allclose(second, beat, atol=engine.tolerance)
+
+
+def test_the_caller_may_keep_what_it_got(engine, tiny):
+    first_window, second_window = some_windows(2)
+    with engine(tiny) as backend:
+        kept = backend.infer(first_window)
+        copies = [head.copy() for head in kept]
+        backend.infer(10 * second_window)
+    for head, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(head, copy)
+
+
+def test_the_same_window_gives_the_same_answer_bit_for_bit(engine, tiny):
+    one, other = some_windows(2)
+    with engine(tiny) as backend:
+        before = backend.infer(one)
+        backend.infer(other)
+        after = backend.infer(one)
+    for head, again in zip(before, after, strict=True):
+        np.testing.assert_array_equal(head, again)
+
+
+def test_every_engine_answers_as_onnx_runtime_does(engine, tiny):
+    with open_backend("onnxruntime", tiny) as reference, engine(tiny) as backend:
+        answers = []
+        for window in some_windows(50):
+            expected = reference.infer(window)
+            for head, wanted in zip(backend.infer(window), expected, strict=True):
+                np.testing.assert_allclose(head, wanted, atol=engine.tolerance)
+            answers.append(expected[0])
+    assert np.ptp(answers, axis=0).max() > 0.05  # or a backend that ignores its input would pass
+
+
+@pytest.mark.skipif(not (SHIPPED / "ecg1.onnx").exists(), reason="no ecg1.onnx in engines/models yet")
+def test_the_shipped_model_answers_as_on_onnx_runtime(engine):
+    model = load(SHIPPED / "ecg1.onnx")
+    rng = np.random.default_rng(2)
+    with open_backend("onnxruntime", model) as reference, engine(model) as backend:
+        for _ in range(20):
+            window = np.cumsum(rng.normal(0, 0.1, model.manifest.input_shape), axis=-1).astype(np.float32)
+            for head, wanted in zip(backend.infer(window), reference.infer(window), strict=True):
+                np.testing.assert_allclose(head, wanted, atol=engine.tolerance)
+
+
+def test_windows_of_nan_inf_zero_and_huge_values_do_not_raise(engine, tiny):
+    good = some_windows(1)[0]
+    with engine(tiny) as backend:
+        before = backend.infer(good)
+        for value in (np.nan, np.inf, 0, 1e30):
+            backend.infer(np.full_like(good, value))
+        after = backend.infer(good)
+    for head, again in zip(before, after, strict=True):
+        np.testing.assert_array_equal(head, again)
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        np.zeros((1, 1, 1, SAMPLES - 1), np.float32),
+        np.zeros((2, 1, 1, SAMPLES), np.float32),
+        np.zeros(SAMPLES, np.float32),
+        np.zeros((1, 1, 1, SAMPLES), np.float64),
+    ],
+    ids=["a sample short", "two windows", "no batch", "float64"],
+)
+def test_windows_of_another_shape_or_type_are_refused(engine, tiny, windows):
+    with engine(tiny) as backend:
+        with pytest.raises(EngineError):
+            backend.infer(windows)
+        backend.infer(some_windows(1)[0])  # and do no harm
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_name": "window"},
+        {"input_shape": (1, 1, 1, SAMPLES + 1)},
+        {"input_shape": (2, 1, 1, SAMPLES)},
+        {"heads": HEADS[:1]},
+        {"heads": (*HEADS, Head("noise", ("no", "yes")))},
+        {"heads": (HEADS[0], Head("rhythms", HEADS[1].labels))},
+        {"heads": (HEADS[0], Head("rhythm", ("one", "two", "three")))},
+    ],
+    ids=" ".join,
+)
+def test_a_manifest_that_does_not_fit_the_network_is_refused(engine, tiny, wrong):
+    promises_else = replace(tiny, manifest=msgspec.structs.replace(tiny.manifest, **wrong))
+    with pytest.raises(EngineError, match=r"has the tensors .* manifest"), engine(promises_else, prepared_from=tiny):
+        pass
+
+
+def test_a_truncated_model_file_is_refused_in_one_line(engine, tiny, tmp_path):
+    truncated = write_model(tmp_path / "cut", tiny.onnx.read_bytes()[:-2000])
+    with pytest.raises(EngineError, match=r"tiny\.onnx"), engine(truncated):
+        pass
+
+
+def test_a_model_file_that_is_not_the_manifests_is_refused_before_any_engine_sees_it(tiny, tmp_path):
+    copy = write_model(tmp_path / "altered", tiny.onnx.read_bytes())
+    altered = bytearray(copy.onnx.read_bytes())
+    altered[500] ^= 1
+    copy.onnx.write_bytes(altered)
+    with pytest.raises(EngineError, match="is not the file its manifest describes"):
+        load(copy.onnx)
+
+
+@pytest.mark.gpu
+class TestOnTheGpu:
+    @pytest.fixture(autouse=True)
+    def _here(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        tensorrt_or_skip()
+
+    def test_the_graph_answers_as_plain_calls_do(self, tiny):
+        from engines.tensorrt_backend import open_engine
+
+        build_plan(tiny, "fp32")
+        with open_engine(tiny, graph=True) as replayed, open_engine(tiny, graph=False) as enqueued:
+            for window in some_windows(5):
+                for head, wanted in zip(replayed.infer(window), enqueued.infer(window), strict=True):
+                    np.testing.assert_array_equal(head, wanted)
+
+    def test_a_graph_that_cannot_be_captured_is_replaced_by_plain_calls_and_logged_once(
+        self, tiny, caplog, monkeypatch
+    ):
+        from engines import cuda, tensorrt_backend
+
+        def refuses(stream, enqueue):
+            def enqueue_and_wait():
+                enqueue()
+                cuda.wait(stream)  # what no graph may do: CUDA itself refuses
+
+            return really_capture(stream, enqueue_and_wait)
+
+        build_plan(tiny, "fp32")
+        really_capture = cuda.capture
+        monkeypatch.setattr(cuda, "capture", refuses)
+        with caplog.at_level(logging.WARNING), tensorrt_backend.open_engine(tiny) as backend:
+            for window in some_windows(3):
+                for head in backend.infer(window):
+                    assert head.sum() == pytest.approx(1, abs=1e-5)
+        assert [record.message for record in caplog.records if "no CUDA graph" in record.message] == [
+            caplog.messages[0]
+        ]
+
+    def test_closing_frees_all_gpu_memory_even_when_the_caller_keeps_the_engine(self, tiny):
+        from cuda.bindings import runtime
+
+        build_plan(tiny, "fp32")
+        kept, free = [], []
+        for _ in range(20):
+            with open_backend("tensorrt", tiny) as backend:
+                backend.infer(some_windows(1)[0])
+            kept.append(backend)
+            gc.collect()
+            free.append(runtime.cudaMemGetInfo()[1])
+        assert free[-1] >= free[4]  # CUDA keeps some pools after the first times, and no more after that
+
+    def test_a_closed_engine_refuses(self, tiny):
+        build_plan(tiny, "fp32")
+        with open_backend("tensorrt", tiny) as backend:
+            pass
+        with pytest.raises(EngineError, match="closed"):
+            backend.infer(some_windows(1)[0])
+
+    def test_an_engine_that_breaks_while_it_runs_says_what_to_do(self, tiny):
+        from engines import cuda
+
+        with pytest.raises(EngineError, match=r"cudaMalloc: cudaErrorMemoryAllocation .*free GPU memory"):
+            cuda.call(cuda.cudart.cudaMalloc, 1 << 50)
+        with open_backend("onnxruntime", tiny):  # no one but the caller is hurt
+            pass
