@@ -1,0 +1,116 @@
+"""Cuts windows from packed signals on the GPU, thousands at a time, and spoils them as life does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dsp.windows import CLIP, FLOOR_MV, R_INDEX, WINDOW_SAMPLES
+from training.packed import Packed
+from training.records import SNAP_ANYWHERE
+
+
+class Cutter:
+    """The packed signals on one device. Rows and positions are tensors there; windows come in mV with their mask."""
+
+    def __init__(self, packed: Packed, device: torch.device) -> None:
+        self.counts = torch.from_numpy(packed.counts).to(device)
+        self.lost = torch.from_numpy(packed.missing()).to(device)
+        self.start = torch.from_numpy(packed.start).to(device)
+        self.lsb_mv = torch.from_numpy(packed.lsb_mv).to(device)
+        self.device = device
+
+    def at(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Signal in mV at whole positions (window, sample) of the leads `rows`, and which are missing."""
+        start, end = self.start[rows, None], self.start[rows + 1, None]
+        index = start + positions
+        absent = (positions < 0) | (index >= end)
+        index = index.clamp(min=0, max=len(self.counts) - 1)
+        return self.counts[index] * self.lsb_mv[rows, None], absent | self.lost[index]
+
+    def cut(self, rows: Tensor, r_peaks: Tensor, stretch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Windows with `r_peaks` at R_INDEX; `stretch` (window,) speeds the heart up around it."""
+        offsets = torch.arange(WINDOW_SAMPLES, device=self.device) - R_INDEX
+        if stretch is None:
+            return self.at(rows, r_peaks[:, None] + offsets)
+        exact = r_peaks[:, None] + offsets * stretch[:, None]
+        before = exact.floor().long()
+        left_mv, left_missing = self.at(rows, before)
+        right_mv, right_missing = self.at(rows, before + 1)
+        return torch.lerp(left_mv, right_mv, exact - before), left_missing | right_missing
+
+    def snapped(self, rows: Tensor, r_peaks: Tensor) -> Tensor:
+        """The positions of the largest deflections around `r_peaks`."""
+        around = torch.arange(-SNAP_ANYWHERE, SNAP_ANYWHERE + 1, device=self.device)
+        near_mv, missing = self.at(rows, r_peaks[:, None] + around)
+        moved = r_peaks + near_mv.abs().masked_fill(missing, -1).argmax(1) - SNAP_ANYWHERE
+        last = self.start[rows + 1] - self.start[rows] - (WINDOW_SAMPLES - R_INDEX)
+        return torch.minimum(moved, last)
+
+
+def normalise(ecg_mv: Tensor, missing: Tensor) -> Tensor:
+    """`dsp.windows.normalise` for many windows: `(window, 1, 1, sample)`."""
+    present = (~missing).sum(1, keepdim=True).clamp(min=1)
+    rms_mv = (ecg_mv.square().masked_fill(missing, 0).sum(1, keepdim=True) / present).sqrt()
+    scaled = (ecg_mv / rms_mv.clamp(min=FLOOR_MV)).clamp(-CLIP, CLIP).masked_fill(missing, 0)
+    return scaled[:, None, None, :]
+
+
+class Spoiler:
+    """Augmentation. Each effect hits a random share of the windows."""
+
+    def __init__(self, cutter: Cutter, noise_rows: Tensor, drowning_rows: Tensor) -> None:
+        self._cutter = cutter
+        self._noise_rows = noise_rows
+        self._drowning_rows = drowning_rows
+
+    def __call__(self, ecg_mv: Tensor, missing: Tensor, lowest_db: float) -> tuple[Tensor, Tensor]:
+        """Half of the windows with noise, down to a signal-to-noise ratio of `lowest_db`; gaps, hum, turned leads."""
+        windows = len(ecg_mv)
+        noise_mv = self._noise(self._noise_rows, windows)
+        level = self._level(ecg_mv, noise_mv, lowest_db, 25.0) * (self._random(windows) < 0.5)[:, None]
+        ecg_mv = ecg_mv + level * noise_mv + self._hum(windows) * _rms(ecg_mv)
+        turned = torch.where(self._random(windows) < 0.3, -1.0, 1.0)
+        gain = torch.exp(0.5 * torch.randn(windows, device=ecg_mv.device))
+        return ecg_mv * (turned * gain)[:, None], missing | self._gaps(windows)
+
+    def drowned(self, ecg_mv: Tensor) -> Tensor:
+        """The windows under so much muscle noise or motion that nothing can be told from them."""
+        noise_mv = self._noise(self._drowning_rows, len(ecg_mv))
+        return ecg_mv + self._level(ecg_mv, noise_mv, -25.0, -12.0) * noise_mv
+
+    def _level(self, ecg_mv: Tensor, noise_mv: Tensor, lowest_db: float, highest_db: float) -> Tensor:
+        wanted_db = lowest_db + self._random(len(ecg_mv)) * (highest_db - lowest_db)
+        return _rms(ecg_mv) / _rms(noise_mv).clamp(min=1e-3) * 10 ** (-wanted_db[:, None] / 20)
+
+    def _random(self, windows: int) -> Tensor:
+        return torch.rand(windows, device=self._cutter.device)
+
+    def _noise(self, choice: Tensor, windows: int) -> Tensor:
+        rows = choice[torch.randint(len(choice), (windows,), device=self._cutter.device)]
+        lengths = self._cutter.start[rows + 1] - self._cutter.start[rows] - 2 * WINDOW_SAMPLES
+        at = WINDOW_SAMPLES + (self._random(windows) * lengths).long()
+        noise_mv, _ = self._cutter.cut(rows, at)
+        return noise_mv
+
+    def _hum(self, windows: int) -> Tensor:
+        """What the notches leave of the mains."""
+        cycles = (48 + 14 * self._random(windows)) / 250
+        phase = (
+            cycles[:, None] * torch.arange(WINDOW_SAMPLES, device=self._cutter.device) + self._random(windows)[:, None]
+        )
+        size = 0.3 * self._random(windows) ** 2 * (self._random(windows) < 0.2)
+        return size[:, None] * torch.sin(2 * torch.pi * phase)
+
+    def _gaps(self, windows: int) -> Tensor:
+        """A recording that has just begun, or frames that were lost."""
+        index = torch.arange(WINDOW_SAMPLES, device=self._cutter.device)
+        begun = (self._random(windows) < 0.08) * 800 * self._random(windows)
+        first = WINDOW_SAMPLES * self._random(windows)
+        length = (self._random(windows) < 0.1) * 10 ** (1 + 1.4 * self._random(windows))
+        lost = (index >= first[:, None]) & (index < (first + length)[:, None])
+        return (index < begun[:, None]) | lost
+
+
+def _rms(ecg_mv: Tensor) -> Tensor:
+    return ecg_mv.square().mean(1, keepdim=True).sqrt()

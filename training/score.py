@@ -1,0 +1,142 @@
+"""How good predictions are, and the logit offsets that make plain argmax best. Numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.records import AF, NOISE, VF, S, V
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Windows of one head, judged; rows are windows."""
+
+    logits: NDArray[np.float64]
+    truth: NDArray[np.int64]
+    database: NDArray[np.str_]
+    record: NDArray[np.str_]
+
+
+def ratio(part: float, whole: float) -> float:
+    """0 of nothing is 0."""
+    return float(part / whole) if whole else 0.0
+
+
+def f1(truth: NDArray[np.bool_], called: NDArray[np.bool_]) -> float:
+    """2 TP / (2 TP + FP + FN); 0 where there is nothing to find."""
+    hits = int(np.sum(truth & called))
+    return 2 * hits / max(1, int(truth.sum()) + int(called.sum()))
+
+
+def area(truth: NDArray[np.bool_], score: Floats) -> float:
+    """Under the ROC curve, ties counted half."""
+    _, ranks, counts = np.unique(score, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2
+    positives = int(truth.sum())
+    negatives = len(truth) - positives
+    if not positives or not negatives:
+        return float("nan")
+    return float((middle[ranks][truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def softmax(logits: Floats) -> Floats:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def beat_f1(logits: Floats, truth: Labels) -> tuple[float, float]:
+    """Of S and of V, gross, by argmax."""
+    called = logits.argmax(axis=1)
+    return f1(truth == S, called == S), f1(truth == V, called == V)
+
+
+def beat_offsets(logits: Floats, truth: Labels, database: NDArray[np.str_]) -> Floats:
+    """Added to the logits of N, S, V they give the best mean F1 of S and V, each database counted once."""
+    parts = [(logits[database == name], truth[database == name]) for name in np.unique(database)]
+    steps = np.arange(-4.0, 2.01, 0.2)
+
+    def gain(offsets: tuple[float, ...]) -> float:
+        return float(np.mean([beat_f1(part + np.array([0.0, *offsets]), labels) for part, labels in parts]))
+
+    return np.array([0.0, *max(product(steps, steps), key=gain)])
+
+
+def record_means(probabilities: Floats, records: NDArray[np.str_]) -> tuple[NDArray[np.str_], Floats]:
+    """Mean over each record's windows."""
+    names, index, counts = np.unique(records, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(names), probabilities.shape[1]))
+    np.add.at(sums, index, probabilities)
+    return names, sums / counts[:, None]
+
+
+def rhythm_offsets(logits: Floats, truth: Labels, records: NDArray[np.str_], challenge: NDArray[np.bool_]) -> Floats:
+    """Offsets for which 0.5 is the best threshold on a record's mean AF probability, and argmax the best for VF, noise.
+
+    AF and noise are judged on the records of the challenge, which have one label each; VF on the windows of the others.
+    """
+    offsets = np.zeros(logits.shape[1])
+    names, where = np.unique(records[challenge], return_index=True)
+    record_truth = truth[challenge][where]
+
+    def af(value: float) -> float:
+        moved = offsets.copy()
+        moved[AF] = value
+        found, means = record_means(softmax(logits[challenge] + moved), records[challenge])
+        assert (found == names).all()
+        return f1(record_truth == AF, means[:, AF] >= 0.5)
+
+    def by_argmax(label: int, chosen: NDArray[np.bool_], value: float) -> float:
+        moved = offsets.copy()
+        moved[label] = value
+        return f1(truth[chosen] == label, (logits[chosen] + moved).argmax(axis=1) == label)
+
+    steps = np.arange(-4.0, 4.01, 0.1)
+    for _ in range(2):  # the three hang together, weakly
+        offsets[AF] = max(steps, key=af)
+        offsets[NOISE] = max(steps, key=lambda value: by_argmax(NOISE, challenge, value))
+        offsets[VF] = max(steps, key=lambda value: by_argmax(VF, ~challenge, value))
+    return offsets
+
+
+def offsets(judged: dict[str, Judged]) -> dict[str, NDArray[np.float64]]:
+    """For each head, what to add to its logits."""
+    beat, rhythm = judged["beat"], judged["rhythm"]
+    challenge = rhythm.database == "cinc2017"
+    return {
+        "beat": beat_offsets(beat.logits, beat.truth, beat.database),
+        "rhythm": rhythm_offsets(rhythm.logits, rhythm.truth, rhythm.record, challenge),
+    }
+
+
+def metrics(judged: dict[str, Judged], added: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+    """What is reported of a network, in fractions of one."""
+    found: dict[str, float] = {}
+    beat, rhythm = judged["beat"], judged["rhythm"]
+    for database in np.unique(beat.database):
+        chosen = beat.database == database
+        s, v = beat_f1(beat.logits[chosen] + added["beat"], beat.truth[chosen])
+        found |= {f"{database} S F1": s, f"{database} V F1": v}
+    probabilities = softmax(rhythm.logits + added["rhythm"])
+    called = probabilities.argmax(axis=1)
+    challenge = rhythm.database == "cinc2017"
+    _, where = np.unique(rhythm.record[challenge], return_index=True)
+    truth = rhythm.truth[challenge][where]
+    _, means = record_means(probabilities[challenge], rhythm.record[challenge])
+    found["AF area, records"] = area(truth == AF, means[:, AF])
+    found["AF F1, records"] = f1(truth == AF, means[:, AF] >= 0.5)
+    found["noise area, records"] = area(truth == NOISE, means[:, NOISE])
+    for database in ("vfdb", "cudb"):
+        chosen = rhythm.database == database
+        fibrillates, alarms = rhythm.truth[chosen] == VF, called[chosen] == VF
+        found[f"{database} VF Se"] = float(alarms[fibrillates].mean())
+        found[f"{database} VF Sp"] = float(1 - alarms[~fibrillates].mean())
+        found[f"{database} VF area"] = area(fibrillates, probabilities[chosen, VF])
+    return {name: round(value, 4) for name, value in found.items()}
