@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +14,32 @@ ZERO_CROSSINGS = 10
 """Of the interpolating sinc on each side: 10 of them keep the delay at 40 ms for 360 Hz and 78 ms for 128 Hz."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How an input rate and 250 Hz relate: 250 / rate = up / down, and the filter's half length on their common grid."""
+
+    up: int
+    down: int
+    half: int
+
+    @classmethod
+    def of(cls, rate_hz: float) -> Rates:
+        ratio = Fraction(RATE_HZ) / Fraction(rate_hz).limit_denominator(1000)
+        up, down = ratio.numerator, ratio.denominator
+        if up == down:
+            return cls(1, 1, 0)
+        # A multiple of `down`, so that outputs fall on the grid that upfirdn computes.
+        return cls(up, down, -(-ZERO_CROSSINGS * max(up, down) // down) * down)
+
+    def source_index(self, at: int) -> int:
+        """The index, at the input's rate, of the sample that is at index `at` of the 250 Hz output."""
+        return (2 * at * self.down + self.up) // (2 * self.up)
+
+    def newest_input(self, at: int) -> int:
+        """The index of the newest input that output `at` needed."""
+        return (at * self.down + self.half) // self.up
+
+
 class Resampler:
     """Polyphase resampler: output k is the signal at time k / 250 s, given out as soon as its last input is there.
 
@@ -21,12 +47,10 @@ class Resampler:
     """
 
     def __init__(self, rate_hz: float) -> None:
-        ratio = Fraction(RATE_HZ) / Fraction(rate_hz).limit_denominator(1000)
-        self.up, self.down = ratio.numerator, ratio.denominator
-        longer = max(self.up, self.down)
-        # A multiple of `down`, so that outputs fall on the grid that upfirdn computes.
-        self.half = -(-ZERO_CROSSINGS * longer // self.down) * self.down
-        self._taps = self.up * firwin(2 * self.half + 1, 1 / longer, window=("kaiser", 5.0)) if longer > 1 else None
+        self.rates = Rates.of(rate_hz)
+        self.up, self.down, self.half = self.rates.up, self.rates.down, self.rates.half
+        taps = firwin(2 * self.half + 1, 1 / max(self.up, self.down), window=("kaiser", 5.0)) if self.half else None
+        self._taps = None if taps is None else self.up * taps
         self._history: np.ndarray | None = None  # inputs that outputs yet to come need
         self._marks: np.ndarray = np.zeros(0, np.uint8)
         self._history_start = 0  # their index relative to the first input ever, a multiple of `down`
@@ -61,14 +85,6 @@ class Resampler:
         self._history, self._marks = history[drop:], marks[drop:]
         self._history_start += drop
         return resampled
-
-    def source_index(self, at: int) -> int:
-        """The index, at the input's rate, of the sample that is at index `at` of the output."""
-        return (2 * at * self.down + self.up) // (2 * self.up)
-
-    def newest_input(self, at: int) -> int:
-        """The index of the newest input that output `at` needed."""
-        return at if self._taps is None else (at * self.down + self.half) // self.up
 
     def _begin(self, block: Block) -> None:
         before = -(-self.half // self.up // self.down + 1) * self.down

@@ -18,7 +18,7 @@ _RAILS = (2**23 - 1, -(2**23 - 1), -(2**23))
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame's one sample on the first channel, the others at zero. Lead off shows as Cyton shows it: at the rail."""
+    """The frame's one sample on the first channel, the others at zero. Lead off shows as it does there: at the rail."""
     (count,) = frame.counts
     if frame.lead_off or frame.saturated:
         count = _RAILS[0]
@@ -72,7 +72,7 @@ class Decoder:
         return frame
 
     def _in_order(self, frame: Frame) -> list[Frame]:
-        """The frames that `frame` settles: itself when its number follows, and the doubtful one when it is borne out."""
+        """The frames that `frame` settles: itself if its number follows, and the doubtful one if it is borne out."""
         doubtful, self._doubtful = self._doubtful, None
         if doubtful is not None and frame.sequence == _after(doubtful.sequence):
             ready = [doubtful, frame]  # two in a row agree: frames were lost before them

@@ -35,13 +35,14 @@ class Decoder:
     """Finds frames in a stream of bytes. A false sync costs one byte, never a frame."""
 
     def __init__(self, channel: int = 1) -> None:
+        assert channel == 1
         self._buffer = bytearray()
         self.skipped_bytes = 0
         self.damaged_frames = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         self._buffer += data
-        frames = []
+        frames: list[Frame] = []
         while (at := self._buffer.find(SYNC)) >= 0:
             self._skip(at)
             if len(self._buffer) < FRAME_BYTES:

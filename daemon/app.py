@@ -1,0 +1,98 @@
+"""Builds the rooms, watches over them, brings them down in order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from queue import Queue
+from time import monotonic
+from typing import Any
+
+from daemon.config import Config, ConfigError
+from daemon.judging import open_judging
+from daemon.listening import Listener
+from daemon.notify import notify
+from daemon.port import PortError, Reader
+from daemon.room import Room, Work
+from engines import model
+from engines.backend import EngineError
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+READINGS = 4096  # at 25 frames a second more than two minutes
+WINDOWS = 1024
+PERIOD_S = 0.5
+STUCK_AFTER_S = 5.0
+
+USER_ERRORS = (ConfigError, EngineError, PortError)
+"""What the user can mend: one line, exit code 2."""
+
+
+def find_model(name: str) -> model.Model:
+    """A model by the name it is shipped under, or by its path."""
+    path = Path(name) if name.endswith(".onnx") else model.SHIPPED / f"{name}.onnx"
+    return model.load(path)
+
+
+def run(config: Config) -> int:
+    """Run until SIGINT or SIGTERM. Returns the exit code: 0, or 1 when a room broke.
+
+    No signal handler runs: the signals are blocked here, before any thread starts, and the supervisor waits for them.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    return supervise(config, notify)
+
+
+def supervise(config: Config, tell: Callable[[str], None]) -> int:
+    """Start the rooms, tell systemd how they do, and stop them, each after the one that feeds it."""
+    if not config.patch.port:
+        raise ConfigError("patch.port: no port is given; `rhythmd doctor` lists the ports that are there")
+    loaded = find_model(config.engine.model)
+    stop = threading.Event()
+    readings: Queue[Any] = Queue(READINGS)
+    windows: Queue[Any] = Queue(WINDOWS)
+    judge = Room("judge", partial(open_judging, config, loaded), windows, None, stop.set)
+    dsp = Room("dsp", partial(_open_listener, config), readings, windows, stop.set)
+    reader = Reader(config.patch, readings, stop, stop.set)
+    rooms: list[Room | Reader] = [judge, dsp, reader]
+    for room in rooms:
+        room.start()
+    told = False
+    while not stop.is_set() and signal.sigtimedwait(STOP_SIGNALS, PERIOD_S) is None:
+        if not told and all(room.ready.is_set() for room in rooms):
+            tell("READY=1")
+            told = True
+            log.info(
+                "ready: %s on %s, publishing on %s", loaded.id, config.engine.backend, " ".join(config.publish.bind)
+            )
+        if not any(_is_stuck(room) for room in rooms):
+            tell("WATCHDOG=1")
+    tell("STOPPING=1")
+    stop.set()
+    for room in (reader, dsp, judge):
+        room.join()
+    return _verdict([room.error for room in rooms if room.error])
+
+
+def _is_stuck(room: Room | Reader) -> bool:
+    since_s = room.busy_since_s
+    return since_s is not None and monotonic() - since_s > STUCK_AFTER_S
+
+
+def _verdict(errors: list[BaseException]) -> int:
+    for error in errors:
+        if isinstance(error, USER_ERRORS):
+            raise error
+        log.error("a room broke", exc_info=error)
+    return 1 if errors else 0
+
+
+@contextmanager
+def _open_listener(config: Config) -> Iterator[Work]:
+    yield Listener(config.patch)

@@ -1,0 +1,184 @@
+"""The configuration: frozen structs from TOML. daemon/default.toml is the manual, and holds the same defaults."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from daemon.links import LINKS
+from engines.backend import BACKENDS
+
+DEFAULT_FILE = Path(__file__).parent / "default.toml"
+
+Positive = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+Action = Literal["alarm", "record", "silent"]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message names file, key and remedy."""
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Patch(_Section, frozen=True):
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "patch0"
+    port: str = ""
+    link: str = "rhythmd"
+    channel: Count = 1
+    rate_hz: Annotated[float, Meta(ge=100, le=1000)] = 250.0
+    baud: Annotated[int, Meta(ge=9600)] = 115200
+    silence_limit_s: Annotated[float, Meta(ge=0.5, le=60)] = 2.0
+
+
+class Engine(_Section, frozen=True):
+    backend: str = "onnxruntime"
+    model: str = "ecg1"
+
+
+class Publish(_Section, frozen=True):
+    bind: tuple[str, ...] = ("tcp://127.0.0.1:8251", "ipc://{runtime}/alerts.ipc")
+
+
+class Asystole(_Section, frozen=True):
+    action: Action = "alarm"
+    no_beat_s: Annotated[float, Meta(ge=2, le=10)] = 4.0
+
+
+class Fibrillation(_Section, frozen=True):
+    action: Action = "alarm"
+    on_probability: Fraction = 0.6
+    off_probability: Fraction = 0.3
+    sustained_s: Annotated[float, Meta(ge=1, le=10)] = 3.0
+
+
+class Tachycardia(_Section, frozen=True):
+    action: Action = "alarm"
+    beats: Annotated[int, Meta(ge=3)] = 5
+    rate_bpm: Positive = 100.0
+
+
+class Run(_Section, frozen=True):
+    action: Action = "record"
+    beats: Annotated[int, Meta(ge=3)] = 3
+
+
+class Couplet(_Section, frozen=True):
+    action: Action = "record"
+
+
+class FrequentPvc(_Section, frozen=True):
+    action: Action = "record"
+    per_minute: Count = 10
+
+
+class AtrialFibrillation(_Section, frozen=True):
+    action: Action = "alarm"
+    on_probability: Fraction = 0.6
+    off_probability: Fraction = 0.4
+    irregularity: Fraction = 0.06
+    persistence_s: Annotated[float, Meta(ge=0)] = 30.0
+
+
+class ExtremeRate(_Section, frozen=True, kw_only=True):
+    action: Action = "alarm"
+    rate_bpm: Positive
+    beats: Annotated[int, Meta(ge=2)]
+
+
+class Pause(_Section, frozen=True):
+    action: Action = "record"
+    rr_s: Annotated[float, Meta(ge=1)] = 3.0
+
+
+class Technical(_Section, frozen=True):
+    action: Action = "alarm"
+
+
+class Noise(_Section, frozen=True):
+    action: Action = "alarm"
+    on_probability: Fraction = 0.8
+    persistence_s: Annotated[float, Meta(ge=1)] = 10.0
+
+
+class Alerts(_Section, frozen=True):
+    asystole: Asystole = Asystole()
+    ventricular_fibrillation: Fibrillation = Fibrillation()
+    ventricular_tachycardia: Tachycardia = Tachycardia()
+    ventricular_run: Run = Run(action="alarm")
+    ventricular_couplet: Couplet = Couplet()
+    frequent_pvc: FrequentPvc = FrequentPvc()
+    supraventricular_run: Run = Run()
+    atrial_fibrillation: AtrialFibrillation = AtrialFibrillation()
+    extreme_bradycardia: ExtremeRate = ExtremeRate(rate_bpm=40.0, beats=5)
+    extreme_tachycardia: ExtremeRate = ExtremeRate(rate_bpm=140.0, beats=17)
+    pause: Pause = Pause()
+    lead_off: Technical = Technical()
+    signal_lost: Technical = Technical()
+    noise: Noise = Noise()
+    patch_lost: Technical = Technical()
+    engine_failing: Technical = Technical()
+
+    def action(self, kind: str) -> Action:
+        chosen: Action = getattr(self, kind).action
+        return chosen
+
+
+class Config(_Section, frozen=True):
+    patch: Patch = field(default_factory=Patch)
+    engine: Engine = field(default_factory=Engine)
+    publish: Publish = field(default_factory=Publish)
+    alerts: Alerts = field(default_factory=Alerts)
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; `rhythmd config > {path}` writes one to start from") from None
+    try:
+        config = msgspec.toml.decode(text, type=Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_in_words(str(error))}; `rhythmd config` explains every key") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    check(config, str(path))
+    return config
+
+
+def check(config: Config, where: str) -> None:
+    """Refuse what types alone cannot tell is wrong."""
+    if config.patch.link not in LINKS:
+        raise ConfigError(f"{where}: patch.link: {config.patch.link!r} is not one of {', '.join(sorted(LINKS))}")
+    channels = LINKS[config.patch.link].channels
+    if config.patch.channel > channels:
+        raise ConfigError(f"{where}: patch.channel: {config.patch.link} has channels 1 to {channels}")
+    if config.engine.backend not in BACKENDS:
+        raise ConfigError(
+            f"{where}: engine.backend: {config.engine.backend!r} is not one of {', '.join(sorted(BACKENDS))}"
+        )
+    for kind in ("ventricular_fibrillation", "atrial_fibrillation"):
+        section = getattr(config.alerts, kind)
+        if section.off_probability >= section.on_probability:
+            raise ConfigError(f"{where}: alerts.{kind}: off_probability must be below on_probability")
+    for address in config.publish.bind:
+        if not re.match(r"^(tcp://[^:/]+:\d+|ipc://.+)$", address):
+            raise ConfigError(f"{where}: publish.bind: {address!r} is neither tcp://ADDRESS:PORT nor ipc://PATH")
+
+
+def _in_words(error: str) -> str:
+    """The key first: `Expected float - at $.patch.rate_hz` becomes `patch.rate_hz: expected float`."""
+    message, _, place = error.partition(" - at `$")
+    key = place.strip("`.")
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown:
+        return f"{key + '.' if key else ''}{unknown[1]}: unknown key"
+    return f"{key}: {message[0].lower()}{message[1:]}" if key else message

@@ -1,0 +1,61 @@
+"""The engine in use: the one that was asked for, and the CPU when that one breaks."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from time import perf_counter
+
+import numpy as np
+
+from daemon.messages import Latency
+from engines.backend import EngineError, open_backend
+from engines.model import Model
+
+log = logging.getLogger(__name__)
+
+FALLBACK = "onnxruntime"
+TIMED_WINDOWS = 120
+"""About a minute of beats."""
+
+
+class Engine:
+    """Runs the model. A broken engine loses no window: the same window is run on the CPU."""
+
+    def __init__(self, name: str, model: Model, stack: ExitStack) -> None:
+        self.name = name
+        self.failing = False
+        self._model = model
+        self._stack = stack
+        self._backend = stack.enter_context(open_backend(name, model))
+        self._took_ms: deque[float] = deque(maxlen=TIMED_WINDOWS)
+
+    def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
+        began = perf_counter()
+        try:
+            answers = self._backend.infer(windows)
+        except EngineError as error:
+            if self.failing:
+                raise  # the fallback broke too: nothing is left
+            log.exception("engine %s broke (%s); going on with %s", self.name, error, FALLBACK)
+            self.failing, self.name = True, FALLBACK
+            self._backend = self._stack.enter_context(open_backend(FALLBACK, self._model))
+            answers = self._backend.infer(windows)
+        self._took_ms.append(1e3 * (perf_counter() - began))
+        return answers
+
+    def latency(self) -> Latency:
+        if not self._took_ms:
+            return Latency(engine_p50_ms=None, engine_p99_ms=None)
+        p50_ms, p99_ms = np.percentile(self._took_ms, [50, 99])
+        return Latency(engine_p50_ms=round(float(p50_ms), 3), engine_p99_ms=round(float(p99_ms), 3))
+
+
+@contextmanager
+def open_engine(name: str, model: Model) -> Iterator[Engine]:
+    with ExitStack() as stack:
+        engine = Engine(name, model, stack)
+        engine.infer(np.zeros(model.manifest.input_shape, np.float32))  # the first run is the slow one
+        yield engine

@@ -1,0 +1,114 @@
+"""What the decisions remember of past beats."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice, pairwise, takewhile
+from statistics import mean, median
+
+from daemon.messages import BeatClass
+from dsp.signal import RATE_HZ
+
+MEMORY_BEATS = 400
+"""A minute at 300/min and some: `frequent_pvc` looks back that far."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBeat:
+    """A beat and what the network made of it."""
+
+    r_peak: int
+    at: int
+    rr_s: float | None
+    beat: BeatClass
+    probability: float
+    heart_rate_bpm: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive beats of one class."""
+
+    beat: BeatClass
+    r_peaks: tuple[int, ...]
+
+    def rate_bpm(self, beats: int) -> float:
+        """Over the last `beats` of it, which it must have."""
+        span = self.r_peaks[-1] - self.r_peaks[-beats]
+        return 60.0 * RATE_HZ * (beats - 1) / span
+
+
+class History:
+    """The beats so far, as far as they follow one another without a hole."""
+
+    def __init__(self) -> None:
+        self._beats: deque[JudgedBeat] = deque(maxlen=MEMORY_BEATS)
+        self.run = Run("N", ())  # the one that is going on
+        self.ended: Run | None = None  # the one that the newest beat ended
+
+    def add(self, r_peak: int, at: int, rr_s: float | None, beat: BeatClass, probability: float) -> JudgedBeat:
+        intervals = [rr_s, *self._intervals()] if rr_s else []
+        judged = JudgedBeat(r_peak, at, rr_s, beat, probability, _heart_rate_bpm(intervals))
+        goes_on = beat == self.run.beat and rr_s is not None
+        self.ended = None if goes_on else self.run
+        self.run = Run(beat, (*self.run.r_peaks, r_peak)[-MEMORY_BEATS:] if goes_on else (r_peak,))
+        self._beats.append(judged)
+        return judged
+
+    def break_off(self) -> None:
+        """The signal could not be judged for a while: what comes does not follow what was."""
+        self.run, self.ended = Run("N", ()), None
+
+    @property
+    def last(self) -> JudgedBeat | None:
+        return self._beats[-1] if self._beats else None
+
+    def rate_bpm(self, beats: int) -> float | None:
+        """Over the last `beats`; None when they are not there, or samples are missing between them."""
+        intervals = list(islice(self._intervals(), beats - 1))
+        return 60.0 / mean(intervals) if len(intervals) == beats - 1 else None
+
+    def r_peak_of(self, beats_ago: int) -> int:
+        return self._beats[-beats_ago].r_peak
+
+    def count(self, beat: BeatClass, since: int) -> int:
+        """Beats of this class with their R peak at or after `since`."""
+        recent = takewhile(lambda judged: judged.r_peak >= since, reversed(self._beats))
+        return sum(judged.beat == beat for judged in recent)
+
+    def irregularity(self, beats: int) -> float | None:
+        """Median change from one RR interval to the next, over the median RR interval, of the last `beats`.
+
+        Intervals that begin or end with a ventricular beat are left out: ectopy is not fibrillation.
+        """
+        judged = list(islice(reversed(self._beats), beats))
+        normal = [
+            newer.rr_s if newer.rr_s and newer.beat != "V" and older.beat != "V" else None
+            for newer, older in pairwise(judged)
+        ]
+        changes = [abs(a - b) for a, b in pairwise(normal) if a and b]
+        if len(changes) < beats // 2:
+            return None
+        return median(changes) / median([rr_s for rr_s in normal if rr_s])
+
+    def _intervals(self) -> list[float]:
+        """RR intervals, newest first, back to the first unknown one."""
+        newest = islice(reversed(self._beats), 32)
+        return [judged.rr_s for judged in takewhile(lambda judged: judged.rr_s is not None, newest) if judged.rr_s]
+
+
+def _heart_rate_bpm(intervals: list[float]) -> float | None:
+    """Averaged as bedside monitors do (IEC 60601-2-27, as the vendors' manuals state it).
+
+    The 12 latest RR intervals less the longest and the shortest; the 4 latest when the last three are over 1.2 s.
+    """
+    if not intervals:
+        return None
+    if len(intervals) >= 4 and min(intervals[:3]) > 1.2:
+        used = intervals[:4]
+    elif len(intervals) >= 5:
+        used = sorted(intervals[:12])[1:-1]
+    else:
+        used = intervals
+    return 60.0 / mean(used)

@@ -1,0 +1,131 @@
+"""The judge's work: a window or a change of the signal in, judged beats and alerts out. Pure but for the engine."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from statistics import mean
+
+import numpy as np
+
+from daemon import config as cfg
+from daemon.alerts import AlertBook, AlertEvent
+from daemon.history import History, JudgedBeat
+from daemon.messages import BeatClass
+from daemon.rules import AtrialFibrillation, Finding, Moment, rules_of
+from dsp.signal import RATE_HZ, Fitness, Quality, Window
+from engines.model import Head
+
+Infer = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+
+LETTERS: dict[str, BeatClass] = {"normal": "N", "supraventricular": "S", "ventricular": "V"}
+
+MOST_MISSING_OF_BEAT = 0.5
+"""Of a window: with more, the beat is not classified."""
+
+TECHNICAL = {
+    Fitness.LEAD_OFF: "lead_off",
+    Fitness.FLAT: "lead_off",  # skin is never so quiet
+    Fitness.SATURATED: "lead_off",  # an open input drifts to the rail
+    Fitness.LOST: "signal_lost",
+}
+
+
+class Condition(Enum):
+    """What the daemon itself reports of patch and engine; the names are kinds of alerts."""
+
+    SILENT = "signal_lost"
+    ABSENT = "patch_lost"
+    ENGINE = "engine_failing"
+
+
+class Judge:
+    """One patch's beats, rhythm and alerts, from the first sample on."""
+
+    def __init__(self, infer: Infer, heads: tuple[Head, ...], alerts: cfg.Alerts, origin: str, start: int = 0) -> None:
+        self._infer = infer
+        self._labels = {head.name: head.labels for head in heads}
+        self._limits = alerts
+        self._rules = rules_of(alerts)
+        self.book = AlertBook(alerts, origin)
+        self.history = History()
+        self.fitness = Fitness.GOOD
+        self._conditions: set[Condition] = set()
+        self._noise: deque[tuple[int, float]] = deque()
+        self._last_r_peak = start
+
+    def window(self, window: Window) -> list[JudgedBeat | AlertEvent]:
+        """Run the network on a window and decide what it means."""
+        answers = self._infer(window.ecg)
+        by_head = {
+            name: dict(zip(labels, (float(p) for p in answer[0]), strict=True))
+            for (name, labels), answer in zip(self._labels.items(), answers, strict=True)
+        }
+        beat = self._judge_beat(window, by_head["beat"])
+        out: list[JudgedBeat | AlertEvent] = [beat] if beat else []
+        out += self.book.note("noise", self._noise_finding(window.at, by_head["rhythm"]["noise"]), window.at)
+        if window.fitness is not Fitness.GOOD or self._conditions & {Condition.SILENT, Condition.ABSENT}:
+            self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
+            return out
+        standing: set[str] = set()
+        for kind, rule in self._rules.items():
+            moment = Moment(
+                window.at, beat, self._last_r_peak, by_head["rhythm"], window.missing, self.history, standing
+            )
+            finding = rule(moment)
+            if finding:
+                standing.add(kind)
+            out += self.book.note(kind, finding, window.at)
+        return out
+
+    def quality(self, quality: Quality) -> list[AlertEvent]:
+        """The signal's fitness changed."""
+        before, self.fitness = TECHNICAL.get(self.fitness), quality.fitness
+        now = TECHNICAL.get(quality.fitness)
+        changes = []
+        for kind in sorted({before, now} - {None}, key=str):
+            assert kind is not None
+            changes += self._technical(kind, quality.at, {"fitness": quality.fitness.value})
+        return changes
+
+    def condition(self, condition: Condition, *, holds: bool, at: int) -> list[AlertEvent]:
+        """The daemon reports that a patch or engine condition begins or ends."""
+        (self._conditions.add if holds else self._conditions.discard)(condition)
+        return self._technical(condition.value, at, {})
+
+    def skipped(self, to: int) -> None:
+        """Samples up to `to` never came: silence there is not asystole."""
+        self.history.break_off()
+        self._last_r_peak = to
+
+    def _technical(self, kind: str, at: int, evidence: dict[str, float | int | str]) -> list[AlertEvent]:
+        holds = TECHNICAL.get(self.fitness) == kind or any(each.value == kind for each in self._conditions)
+        return self.book.note(kind, Finding(at, evidence) if holds else None, at)
+
+    def _judge_beat(self, window: Window, probabilities: dict[str, float]) -> JudgedBeat | None:
+        if window.beat is None:
+            return None
+        label = max(probabilities, key=probabilities.__getitem__)
+        letter, probability = LETTERS[label], probabilities[label]
+        if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
+            letter, probability = "Q", 0.0
+        elif letter == "S" and self._af_likely():
+            letter, probability = "N", probabilities["normal"]  # in AF every beat comes irregularly
+        self._last_r_peak = window.beat.r_peak
+        return self.history.add(window.beat.r_peak, window.at, window.beat.rr_s, letter, probability)
+
+    def _af_likely(self) -> bool:
+        rule = self._rules["atrial_fibrillation"]
+        return isinstance(rule, AtrialFibrillation) and rule.likely
+
+    def _noise_finding(self, at: int, probability: float) -> Finding | None:
+        """Noise, as the network or the quality meter sees it, for as long as the persistence asks."""
+        limits = self._limits.noise
+        self._noise.append((at, 1.0 if self.fitness is Fitness.NOISY else probability))
+        while self._noise[0][0] < at - (limits.persistence_s + 2) * RATE_HZ:
+            self._noise.popleft()
+        since = self._noise[0][0]
+        if at - since < limits.persistence_s * RATE_HZ or mean(p for _, p in self._noise) < limits.on_probability:
+            return None
+        return Finding(since, {"probability": round(mean(p for _, p in self._noise), 3)})

@@ -1,0 +1,152 @@
+"""The judge room's work: windows in, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from daemon.alerts import AlertEvent
+from daemon.config import Config
+from daemon.engine import Engine, open_engine
+from daemon.history import JudgedBeat
+from daemon.judge import Condition, Judge
+from daemon.listening import Heard, Skipped
+from daemon.messages import LinkCounts, Status, Wave
+from daemon.publish import Publisher, open_publisher
+from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
+from daemon.room import Work
+from dsp.signal import RATE_HZ, Block, Quality, Window
+from engines.model import Model
+
+STATUS_EVERY_S = 1.0
+WAVE_COUNTS_PER_MV = 1000
+WAVE_MISSING = -(2**15)
+
+
+class Judging:
+    """One patch's judge, and the publishing of what it says."""
+
+    def __init__(self, config: Config, model: Model, engine: Engine, publisher: Publisher) -> None:
+        self._patch = config.patch
+        self._model = model
+        self._engine = engine
+        self._publisher = publisher
+        self._started_s = monotonic()
+        now = datetime.now(timezone.utc)
+        # Ids stay unique over restarts of the daemon because each begins with the moment of its start.
+        origin = f"{config.patch.id}-{int(now.timestamp() * 1000):x}"
+        self._judge = Judge(engine.infer, model.manifest.heads, config.alerts, origin)
+        self._line = TimeLine(config.patch.rate_hz, now)
+        self._heard = Heard(0, connected=False, silent=False, battery_low=False, counts=LinkCounts())
+        self._conditions: dict[Condition, bool] = dict.fromkeys(Condition, False)
+        self._newest = 0  # index one past the newest judged sample, at 250 Hz
+        self._status_due_s = 0.0
+
+    def __call__(self, items: list[Any]) -> Iterator[Any]:
+        """Judge and publish; hands nothing on."""
+        for item in items:
+            self._take(item)
+        if monotonic() >= self._status_due_s:
+            self._status_due_s = monotonic() + STATUS_EVERY_S
+            self._send_status()
+        self._publisher.welcome()
+        return iter(())
+
+    def close(self) -> None:
+        """Close what is open: the daemon stops."""
+        self._report(self._judge.book.interrupt(self._newest))
+
+    def _take(self, item: Block | Quality | Window | Heard | Skipped) -> None:
+        if isinstance(item, Window):
+            self._report(self._judge.window(item))
+            self._note(Condition.ENGINE, holds=self._engine.failing)
+        elif isinstance(item, Quality):
+            self._report(self._judge.quality(item))
+        elif isinstance(item, Block):
+            self._newest = item.end
+            self._send_wave(item)
+        elif isinstance(item, Skipped):
+            self._line.anchor(self._line.rates.source_index(item.to), datetime.now(timezone.utc))
+            self._judge.skipped(item.to)
+        else:
+            self._heard = item
+            self._note(Condition.ABSENT, holds=not item.connected)
+            self._note(Condition.SILENT, holds=item.connected and item.silent)
+
+    def _note(self, condition: Condition, *, holds: bool) -> None:
+        if self._conditions[condition] != holds:
+            self._conditions[condition] = holds
+            self._report(self._judge.condition(condition, holds=holds, at=self._newest))
+
+    def _report(self, events: list[JudgedBeat | AlertEvent] | list[AlertEvent]) -> None:
+        for event in events:
+            if isinstance(event, AlertEvent):
+                self._send_alert(event)
+            else:
+                seq = self._publisher.next_seq("beat")
+                self._publisher.send("beat", beat_message(event, patch=self._patch.id, seq=seq, line=self._line))
+
+    def _send_alert(self, event: AlertEvent) -> None:
+        topic = topic_of(event)
+        seq = self._publisher.next_seq(topic)
+        frames = self._publisher.send(topic, alert_message(event, patch=self._patch.id, seq=seq, line=self._line))
+        if event.end is None:
+            self._publisher.remember(event.id, frames)
+        else:
+            self._publisher.forget(event.id)
+
+    def _send_status(self) -> None:
+        last = self._judge.history.last
+        sample = max(0, self._heard.newest - 1)
+        recent = last and self._newest - last.r_peak < 5 * RATE_HZ
+        rate_bpm = last.heart_rate_bpm if last and recent else None
+        status = Status(
+            seq=self._publisher.next_seq("status"),
+            patch=self._patch.id,
+            sample=sample,
+            utc=self._line.utc(sample),
+            port="open" if self._heard.connected else "absent",
+            silent=self._heard.silent,
+            quality=self._judge.fitness.value,
+            battery_low=self._heard.battery_low,
+            rhythm=self._judge.book.rhythm,
+            heart_rate_bpm=rate_bpm and round(rate_bpm, 1),
+            open_alerts=tuple(event.id for event in self._judge.book.open),
+            engine=self._engine.name,
+            model=self._model.id,
+            link=self._heard.counts,
+            latency=self._engine.latency(),
+            uptime_s=round(monotonic() - self._started_s, 1),
+        )
+        self._publisher.remember("status", self._publisher.send("status", status))
+
+    def _send_wave(self, clean: Block) -> None:
+        if not len(clean.ecg_mv) or not self._publisher.wanted("wave"):
+            return
+        sample = self._line.rates.source_index(clean.start)
+        counts = np.clip(np.rint(clean.ecg_mv * WAVE_COUNTS_PER_MV), WAVE_MISSING + 1, -WAVE_MISSING - 1)
+        counts[clean.missing] = WAVE_MISSING
+        wave = Wave(
+            seq=self._publisher.next_seq("wave"),
+            patch=self._patch.id,
+            sample=sample,
+            utc=self._line.utc(sample),
+            rate_hz=RATE_HZ,
+            samples=len(counts),
+            counts_per_mv=WAVE_COUNTS_PER_MV,
+            missing=WAVE_MISSING,
+        )
+        self._publisher.send("wave", wave, counts.astype("<i2").tobytes())
+
+
+@contextmanager
+def open_judging(config: Config, model: Model) -> Iterator[Work]:
+    with open_engine(config.engine.backend, model) as engine, open_publisher(config.publish.bind) as publisher:
+        judging = Judging(config, model, engine, publisher)
+        yield judging
+        judging.close()

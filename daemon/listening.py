@@ -1,0 +1,109 @@
+"""The dsp room's work: readings in, windows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from daemon.clock import Clock
+from daemon.config import Patch
+from daemon.links import LINKS
+from daemon.messages import LinkCounts
+from daemon.port import SILENT_READ_S, Reading
+from dsp.chain import Chain
+from dsp.signal import Block, Quality, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How the patch stands after a reading."""
+
+    newest: int  # index of the sample that comes next, at the patch's rate
+    connected: bool
+    silent: bool
+    battery_low: bool
+    counts: LinkCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The time line jumped: nothing is known of the samples before `to` (at 250 Hz)."""
+
+    to: int
+
+
+class Listener:
+    """Decodes, places and filters what the reader hands on. One patch."""
+
+    def __init__(self, patch: Patch) -> None:
+        link = LINKS[patch.link]
+        self._patch = patch
+        self._decoder = link.decoder(patch.channel)
+        self._clock = Clock(link, patch.rate_hz)
+        self._chain: Chain | None = None
+        self._end = 0  # index one past the last sample that the chain has had
+        self._frames = 0
+        self._silent_s = 0.0
+        self._battery_low = False
+
+    def __call__(self, readings: list[Reading]) -> Iterator[Block | Quality | Window | Heard | Skipped]:
+        if not readings:
+            return
+        for data in _joined(readings):
+            if data:
+                yield from self._hear(data)
+            else:
+                self._silent_s += SILENT_READ_S
+        yield self._heard(readings[-1])
+
+    def _hear(self, data: bytes) -> Iterator[Block | Quality | Window | Skipped]:
+        frames = self._decoder.feed(data)
+        if not frames:
+            return
+        self._frames += len(frames)
+        self._battery_low = frames[-1].battery_low
+        blocks = self._clock.place(frames, self._silent_s)
+        self._silent_s = 0.0
+        for block in blocks:
+            chain = self._chain
+            jumped = chain is None or block.start != self._end
+            if chain is None or jumped:
+                chain = self._chain = Chain(self._patch.rate_hz)
+            clean, events = chain(block)
+            if jumped:
+                yield Skipped(clean.start)
+            self._end = block.end
+            yield clean
+            yield from events
+
+    def _heard(self, reading: Reading) -> Heard:
+        return Heard(
+            newest=self._clock.next,
+            connected=reading.connected,
+            silent=self._silent_s >= self._patch.silence_limit_s,
+            battery_low=self._battery_low,
+            counts=LinkCounts(
+                frames=self._frames,
+                samples=self._clock.samples,
+                lost_samples=self._clock.lost_samples,
+                damaged_frames=self._decoder.damaged_frames,
+                skipped_bytes=self._decoder.skipped_bytes,
+                dropped_bytes=reading.dropped_bytes,
+                connections=reading.connections,
+            ),
+        )
+
+
+def _joined(readings: list[Reading]) -> Iterator[bytes]:
+    """Readings that came together as one, silence kept in its place."""
+    waiting = bytearray()
+    for reading in readings:
+        if reading.data:
+            waiting += reading.data
+        else:
+            if waiting:
+                yield bytes(waiting)
+                waiting.clear()
+            yield b""
+    if waiting:
+        yield bytes(waiting)

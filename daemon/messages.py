@@ -1,0 +1,110 @@
+"""The published language: every message, as subscribers decode it. Needs msgspec alone.
+
+docs/alerts.md explains the fields; docs/schema/ holds the JSON Schemas that are made from these classes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+"""Raised when a field changes its meaning or goes; new fields do not raise it."""
+
+Category = Literal["physiological", "technical"]
+Priority = Literal["high", "medium", "low"]
+Action = Literal["alarm", "record"]
+BeatClass = Literal["N", "S", "V", "Q"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What every message carries."""
+
+    schema: int = SCHEMA
+    seq: int  # of this topic, from 1 at the daemon's start: a jump means loss
+    patch: str
+    sample: int  # index at the patch's own rate that the message speaks of
+    utc: datetime  # of that sample
+
+
+class Alert(Message, frozen=True, kw_only=True):
+    """`alert.<kind>` and `event.<kind>`: sent when it opens, and again, with the same id, when it closes."""
+
+    id: str
+    kind: str
+    category: Category
+    priority: Priority
+    action: Action  # alarm: topic alert.*; record: topic event.*
+    state: Literal["open", "closed"]
+    latching: bool  # keep signalling after it closed until someone has acknowledged it
+    onset_sample: int  # where the condition began
+    raised_sample: int  # the newest sample that the decision to raise it needed
+    end_sample: int | None  # where the condition ended; null while open
+    ended_by: Literal["ended", "interrupted"] | None  # interrupted: the daemon stopped while it was open
+    evidence: dict[str, float | int | str]
+
+
+class Beat(Message, frozen=True, kw_only=True):
+    """`beat`: one for each heartbeat; `sample` is its R peak."""
+
+    beat: BeatClass  # normal, supraventricular, ventricular, not classifiable
+    probability: float  # that the network gives to this class; 0 for Q
+    rr_s: float | None  # to the beat before; null for the first, and where samples are missing between
+    heart_rate_bpm: float | None
+    decided_sample: int  # the newest sample that the decision needed
+
+
+class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What came over the wire since the start, and what was lost on the way."""
+
+    frames: int = 0
+    samples: int = 0
+    lost_samples: int = 0  # by sequence number: never arrived, or were dropped because the daemon was behind
+    damaged_frames: int = 0
+    skipped_bytes: int = 0  # that belonged to no frame
+    dropped_bytes: int = 0  # read and thrown away because the daemon was behind
+    connections: int = 0  # how often the port was opened
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Over the last minute's windows."""
+
+    engine_p50_ms: float | None
+    engine_p99_ms: float | None
+
+
+class Status(Message, frozen=True, kw_only=True):
+    """`status`: once a second, whether or not the patch sends; `sample` is the newest one received."""
+
+    port: Literal["open", "absent"]
+    silent: bool  # the port is open and nothing comes
+    quality: str
+    battery_low: bool
+    rhythm: str  # as in the annotation files: N, AFIB, SVTA, VT, VF, ASYS, NOISE
+    heart_rate_bpm: float | None
+    open_alerts: tuple[str, ...]  # ids
+    engine: str  # the backend in use
+    model: str
+    link: LinkCounts
+    latency: Latency
+    uptime_s: float
+
+
+class Wave(Message, frozen=True, kw_only=True):
+    """`wave`: the cleaned signal. A third frame follows: `samples` little-endian int16."""
+
+    rate_hz: int
+    samples: int
+    counts_per_mv: int
+    missing: int  # the value that marks a lost sample
+
+
+TOPICS: dict[str, type[Message]] = {"alert.": Alert, "event.": Alert, "beat": Beat, "status": Status, "wave": Wave}
+"""What a topic that begins so carries."""
+
+
+def type_of(topic: str) -> type[Message] | None:
+    """The class of a topic's messages; None for one that this version does not know."""
+    return next((kind for prefix, kind in TOPICS.items() if topic.startswith(prefix)), None)

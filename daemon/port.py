@@ -1,0 +1,125 @@
+"""The reader: owns the serial port, opens it again for ever, and hands on what comes."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Full, Queue
+from time import monotonic
+from typing import Any
+
+import serial
+
+from daemon.config import Patch
+from daemon.links import LINKS
+from daemon.room import STOP
+
+log = logging.getLogger(__name__)
+
+SILENT_READ_S = 0.25
+"""A read that gets nothing ends after this; so an empty Reading means that this much time passed in silence."""
+
+MOST_BYTES = 4096
+BACK_OFF_S = (0.25, 5.0)
+
+
+class PortError(Exception):
+    """The port's address is no good. The message names the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one read brought."""
+
+    data: bytes  # b"": SILENT_READ_S passed and nothing came
+    connected: bool
+    connections: int  # how often the port was opened so far
+    dropped_bytes: int  # thrown away so far because the next room was behind
+
+
+@contextmanager
+def open_port(patch: Patch) -> Iterator[Any]:
+    """The patch's port, told to start sending. `port` is a device or any URL that pyserial takes."""
+    link = LINKS[patch.link]
+    try:
+        port = serial.serial_for_url(patch.port, do_not_open=True)
+    except ValueError as error:
+        raise PortError(f"patch.port: {patch.port}: {error}") from None
+    port.baudrate, port.timeout = patch.baud, SILENT_READ_S
+    if "://" not in patch.port:
+        port.exclusive = True  # two readers would each get half of the bytes
+    port.open()
+    try:
+        if link.start_command:
+            port.write(link.start_command)
+        yield port
+        if link.stop_command:
+            port.write(link.stop_command)
+    finally:
+        port.close()
+
+
+class Reader(threading.Thread):
+    """The first room. It never waits for the others: when its queue is full it drops, and counts what it dropped."""
+
+    def __init__(self, patch: Patch, outbox: Queue[Any], stop: threading.Event, broken: Callable[[], object]) -> None:
+        super().__init__(name="reader")
+        self._patch, self._outbox, self._stop_asked, self._broken = patch, outbox, stop, broken
+        self.ready = threading.Event()
+        self.busy_since_s: float | None = None
+        self.error: BaseException | None = None
+        self._connected = False
+        self._connections = 0
+        self._dropped_bytes = 0
+        self._wait_s = BACK_OFF_S[0]
+        self._told_absent = False
+
+    def run(self) -> None:
+        self.ready.set()
+        try:
+            while not self._stop_asked.is_set():
+                try:
+                    self._read_until_lost()
+                except (serial.SerialException, OSError) as error:  # noqa: PERF203 once per loss
+                    self._lost(error)
+        except Exception as error:  # a bug: the supervisor ends the process, systemd restarts it
+            self.error = error
+            self._broken()
+        finally:
+            self._outbox.put(STOP)
+
+    def _read_until_lost(self) -> None:
+        with open_port(self._patch) as port:
+            self._connected, self._connections = True, self._connections + 1
+            log.info("patch %s: %s is open", self._patch.id, self._patch.port)
+            self._told_absent = False
+            while not self._stop_asked.is_set():
+                self.busy_since_s = monotonic()
+                data = port.read(1)
+                if data:
+                    self._wait_s = BACK_OFF_S[0]
+                    data += port.read(min(port.in_waiting, MOST_BYTES))
+                self._hand_on(data)
+                self.busy_since_s = None
+
+    def _lost(self, error: Exception) -> None:
+        """Says so once, then lets the back-off pass as silence."""
+        self._connected = False
+        self.busy_since_s = None
+        if not self._told_absent:
+            log.warning("patch %s: %s is away (%s); trying for ever", self._patch.id, self._patch.port, error)
+            self._told_absent = True
+        until = monotonic() + self._wait_s * random.uniform(0.8, 1.2)
+        while monotonic() < until and not self._stop_asked.wait(SILENT_READ_S):
+            self._hand_on(b"")
+        self._wait_s = min(2 * self._wait_s, BACK_OFF_S[1])
+
+    def _hand_on(self, data: bytes) -> None:
+        try:
+            self._outbox.put_nowait(Reading(data, self._connected, self._connections, self._dropped_bytes))
+        except Full:
+            self._dropped_bytes += len(data)

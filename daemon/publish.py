@@ -1,0 +1,106 @@
+"""The publisher: owns the ZeroMQ socket, numbers what goes out, and tells late joiners how things stand."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from daemon.config import ConfigError
+from daemon.messages import Message
+
+QUEUED_MESSAGES = 10_000
+"""Per subscriber. A subscriber that falls further behind loses messages, sees it by `seq`, and stalls no one."""
+
+
+def runtime_directory() -> Path:
+    """Where sockets live: systemd's runtime directory, else the user's own."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/rhythmd-{os.getuid()}") / "rhythmd"  # noqa: S108 its owner alone may enter
+
+
+def resolve(address: str) -> str:
+    return address.replace("{runtime}", str(runtime_directory()))
+
+
+class Publisher:
+    """An XPUB socket. Sending never waits."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        self._sequence: Counter[str] = Counter()
+        self._state: dict[str, list[bytes]] = {}  # what a late joiner is told: key -> frames
+        self._subscriptions: Counter[bytes] = Counter()
+
+    def next_seq(self, topic: str) -> int:
+        """The number of the next message of this topic."""
+        self._sequence[topic] += 1
+        return self._sequence[topic]
+
+    def send(self, topic: str, message: Message, *more: bytes) -> list[bytes]:
+        frames = [topic.encode(), msgspec.json.encode(message), *more]
+        self._socket.send_multipart(frames)
+        return frames
+
+    def remember(self, key: str, frames: list[bytes]) -> None:
+        """A late joiner who wants this topic gets these frames, as they were first sent."""
+        self._state[key] = frames
+
+    def forget(self, key: str) -> None:
+        self._state.pop(key, None)
+
+    def wanted(self, topic: str) -> bool:
+        """Whether anyone subscribes to this topic."""
+        return any(topic.encode().startswith(prefix) for prefix, count in self._subscriptions.items() if count > 0)
+
+    def welcome(self) -> None:
+        """Answer the subscriptions that came in: send the state again. Who had it already knows it by its `seq`."""
+        while True:
+            try:
+                request = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            joined, prefix = request[:1] == b"\x01", request[1:]
+            self._subscriptions[prefix] += 1 if joined else -1
+            if joined:
+                for frames in self._state.values():
+                    if frames[0].startswith(prefix):
+                        self._socket.send_multipart(frames)
+
+
+@contextmanager
+def open_publisher(addresses: tuple[str, ...]) -> Iterator[Publisher]:
+    context: zmq.Context[Any] = zmq.Context()
+    try:
+        with context.socket(zmq.XPUB) as socket:
+            socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # a second subscriber to a topic is a late joiner too
+            socket.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
+            socket.setsockopt(zmq.LINGER, 1000)  # ms: the last words of a daemon that stops
+            for address in addresses:
+                _bind(socket, resolve(address))
+            yield Publisher(socket)
+    finally:
+        context.term()
+
+
+def _bind(socket: zmq.Socket[Any], address: str) -> None:
+    try:
+        if address.startswith("ipc://"):
+            path = Path(address.removeprefix("ipc://"))
+            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            socket.bind(address)
+            path.chmod(0o660)
+        else:
+            socket.bind(address)
+    except (zmq.ZMQError, OSError) as error:
+        raise ConfigError(
+            f"publish.bind: {address}: {error}; is another rhythmd running? `rhythmd doctor` looks"
+        ) from None

@@ -1,0 +1,67 @@
+"""A room: one thread, one bounded inbox, and everything that it opened closed again when it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from queue import Empty, Queue
+from time import monotonic
+from typing import Any, Final
+
+STOP: Final = object()
+"""Always the last item down a queue."""
+
+Work = Callable[[list[Any]], Iterable[Any]]
+"""All that waits in the inbox, in order; returns what goes on to the next room."""
+
+
+class Room(threading.Thread):
+    """Takes what waits, works on it, hands on the results, and waits when the next room is full.
+
+    What waits is taken together: a room that fell behind catches up with fewer, larger steps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        opens: Callable[[], AbstractContextManager[Work]],
+        inbox: Queue[Any],
+        outbox: Queue[Any] | None,
+        broken: Callable[[], object],
+    ) -> None:
+        super().__init__(name=name)
+        self._opens, self._inbox, self._outbox, self._broken = opens, inbox, outbox, broken
+        self.ready = threading.Event()
+        self.busy_since_s: float | None = None  # None while waiting for work
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        items: list[Any] = []
+        try:
+            with self._opens() as work:  # sockets and CUDA contexts live and die in this thread
+                self.ready.set()
+                while STOP not in items:
+                    items = self._take()
+                    self.busy_since_s = monotonic()
+                    for result in work([item for item in items if item is not STOP]):
+                        if self._outbox is not None:
+                            self._outbox.put(result)  # full: wait. Only the reader may lose data
+                    self.busy_since_s = None
+        except Exception as error:  # a bug, or an engine with no way out: the process ends, systemd restarts it
+            self.error = error
+            self._broken()
+            while STOP not in items:  # let upstream finish rather than wait for us
+                items = self._take()
+        finally:
+            if self._outbox is not None:
+                self._outbox.put(STOP)
+
+    def _take(self) -> list[Any]:
+        items = [self._inbox.get()]
+        while items[-1] is not STOP:
+            try:
+                items.append(self._inbox.get_nowait())
+            except Empty:  # noqa: PERF203 the end of what waits
+                break
+        return items
