@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 SHIPPED = Path(__file__).parent / "aha0201.npz"
 """AHA sample record 0201 (250 Hz, ventricular ectopy), (c) AHA / PhysioNet, ODC-By 1.0; docs/decisions.md says from where."""
+
+
+NO_DATE = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""Where a recording without a date begins; WFDB knows no time zone, so dates are taken as UTC."""
 
 
 class RecordError(Exception):
@@ -24,41 +30,80 @@ class Recording:
     rate_hz: float
     counts: np.ndarray  # (n,) ADC counts less the baseline, float64; NaN where the recording has no sample
     counts_per_mv: float
+    rails: tuple[float, float] = (-np.inf, np.inf)  # the least and the greatest count that the converter gives
+    begins: datetime = NO_DATE
 
     @property
     def ecg_mv(self) -> np.ndarray:
         """(n,) millivolts."""
         return self.counts / self.counts_per_mv
 
+    @property
+    def saturated(self) -> np.ndarray:
+        """(n,) true where the converter was at a rail."""
+        low, high = self.rails
+        at_rail: np.ndarray = (self.counts <= low) | (self.counts >= high)
+        return at_rail
+
 
 def shipped() -> Recording:
     """AHA 0201, for the demonstration: needs no wfdb."""
     with np.load(SHIPPED) as file:
-        return Recording("0201", "ECG0", float(file["rate_hz"]), file["counts"].astype(float), float(file["counts_per_mv"]))
+        return Recording(
+            "0201", "ECG0", float(file["rate_hz"]), file["counts"].astype(float), float(file["counts_per_mv"])
+        )
 
 
 def read(path: str, lead: str | None = None) -> Recording:
     """Record `path` (no suffix, as wfdb takes it), one lead: by name, by index from 0, or the first ECG lead."""
+    wfdb = _wfdb()
+    header = _header(path)
+    names = header.sig_name or []
+    index = _lead_index(names, lead, path)
+    try:
+        record = wfdb.rdrecord(path, channels=[index], physical=False, smooth_frames=True)
+    except Exception as error:  # wfdb raises whatever its parser stumbles over
+        raise RecordError(f"{path}: wfdb cannot read it: {error}") from error
+    digital = record.d_signal[:, 0].astype(float)
+    digital[digital == _LOST.get(record.fmt[0], -(2.0**15))] = np.nan
+    baseline, zero, bits = record.baseline[0], record.adc_zero[0], record.adc_res[0] or 16
+    return Recording(
+        name=Path(path).name,
+        lead=names[index],
+        rate_hz=float(header.fs),
+        counts=digital - baseline,
+        counts_per_mv=float(record.adc_gain[0]) / _MV_PER_UNIT.get((record.units[0] or "mV").lower(), 1.0),
+        rails=(zero - 2.0 ** (bits - 1) - baseline, zero + 2.0 ** (bits - 1) - 1 - baseline),
+        begins=header.base_datetime.replace(tzinfo=timezone.utc) if header.base_datetime else NO_DATE,
+    )
+
+
+def duration_s(path: str) -> float:
+    """How long a record is by its header; 0 for one that cannot be read."""
+    try:
+        header = _header(path)
+    except RecordError:
+        return 0.0
+    return float((header.sig_len or 0) / header.fs)
+
+
+def _header(path: str) -> Any:
+    try:
+        return _wfdb().rdheader(path)
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such record; give its path without .hea or .dat") from None
+    except RecordError:
+        raise
+    except Exception as error:  # likewise
+        raise RecordError(f"{path}: wfdb cannot read its header: {error}") from error
+
+
+def _wfdb() -> Any:
     try:
         import wfdb
     except ImportError:
         raise RecordError("reading WFDB records needs the wfdb package: pip install 'rhythmd[evaluate]'") from None
-    if Path(path).suffix in (".hea", ".dat", ".mat"):
-        path = str(Path(path).with_suffix(""))
-    try:
-        header = wfdb.rdheader(path)
-        index = _lead_index(header.sig_name or [], lead, path)
-        record = wfdb.rdrecord(path, channels=[index], physical=False)
-    except FileNotFoundError as error:
-        raise RecordError(f"{path}: no such record ({error.filename or error}); give its path without .hea or .dat") from None
-    except RecordError:
-        raise
-    except Exception as error:  # wfdb raises what its parser stumbles over
-        raise RecordError(f"{path}: wfdb cannot read it: {error}") from error
-    digital = record.d_signal[:, 0].astype(float)
-    bits = 2.0 ** (_resolution_bits(record.fmt[0]) - 1)
-    digital[digital == -bits] = np.nan  # WFDB's mark for a lost sample
-    return Recording(Path(path).name, header.sig_name[index], float(header.fs), digital - record.baseline[0], record.adc_gain[0])
+    return wfdb
 
 
 def _lead_index(names: list[str], lead: str | None, path: str) -> int:
@@ -80,5 +125,7 @@ def _is_other(name: str) -> bool:
     return name.upper().startswith(_OTHER)
 
 
-def _resolution_bits(fmt: str) -> int:
-    return {"8": 8, "80": 8, "160": 16, "212": 12, "310": 10, "311": 10, "61": 16, "24": 24, "32": 32}.get(fmt, 16)
+_LOST = {"8": -128.0, "80": -128.0, "310": -512.0, "311": -512.0, "212": -2048.0, "24": -(2.0**23), "32": -(2.0**31)}
+"""The value by which each format marks a lost sample; -32768 for the others."""
+
+_MV_PER_UNIT = {"v": 1e3, "uv": 1e-3, "μv": 1e-3, "µv": 1e-3}

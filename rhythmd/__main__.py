@@ -1,0 +1,7 @@
+"""`python -m rhythmd`."""
+
+import sys
+
+from rhythmd.cli import main
+
+sys.exit(main())

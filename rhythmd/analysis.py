@@ -1,0 +1,96 @@
+"""One recording through the pipeline that the daemon runs, and what comes out of it as files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from daemon.alerts import AlertEvent
+from daemon.config import Alerts
+from daemon.history import JudgedBeat
+from daemon.judge import Infer, Judge
+from daemon.kinds import KINDS, rhythm_of
+from daemon.reporting import TimeLine, alert_message, topic_of
+from dsp.chain import Chain
+from dsp.signal import Block, Quality
+from engines.model import Head
+from rhythmd.recording import Recording
+
+BLOCK_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the daemon would have said of a recording; sample indices at 250 Hz."""
+
+    beats: tuple[JudgedBeat, ...]
+    alerts: tuple[AlertEvent, ...]  # as they opened, each with its end if it has one
+
+
+def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
+    """The pipeline of the daemon's rooms, one after the other."""
+    chain = Chain(recording.rate_hz)
+    judge = Judge(infer, heads, alerts, origin=recording.name)
+    beats: list[JudgedBeat] = []
+    changes: dict[str, AlertEvent] = {}
+    size = int(BLOCK_S * recording.rate_hz)
+    ecg_mv, saturated = recording.ecg_mv, recording.saturated
+    for start in range(0, len(ecg_mv), size):
+        part = slice(start, start + size)
+        _, events = chain(Block.of(start, ecg_mv[part], saturated=saturated[part]))
+        for event in events:
+            for out in judge.quality(event) if isinstance(event, Quality) else judge.window(event):
+                if isinstance(out, AlertEvent):
+                    changes[out.id] = out
+                else:
+                    beats.append(out)
+    return Analysis(tuple(beats), tuple(changes.values()))
+
+
+def rhythm_changes(analysis: Analysis) -> list[tuple[int, str]]:
+    """(sample, label) wherever the rhythm changes, from alerts that name one: the gravest that is open counts."""
+    named = [alert for alert in analysis.alerts if KINDS[alert.kind].rhythm]
+    edges = sorted({edge for alert in named for edge in (max(0, alert.onset), alert.end) if edge is not None} | {0})
+    changes: list[tuple[int, str]] = []
+    for edge in edges:
+        open_kinds = {alert.kind for alert in named if alert.onset <= edge and (alert.end is None or edge < alert.end)}
+        label = rhythm_of(open_kinds)
+        if not changes or changes[-1][1] != label:
+            changes.append((edge, label))
+    return changes
+
+
+def write_annotations(analysis: Analysis, recording: Recording, directory: Path) -> None:
+    """`<record>.rhy`: beats and rhythm changes, as WFDB annotations at the record's own rate."""
+    import wfdb
+
+    rates = TimeLine(recording.rate_hz, recording.begins).rates
+    last = len(recording.counts) - 1
+    marks = [(min(rates.source_index(at), last), 0, "+", f"({label}") for at, label in rhythm_changes(analysis)]
+    marks += [(max(0, rates.source_index(beat.r_peak)), 1, beat.beat, "") for beat in analysis.beats]
+    marks.sort()
+    wfdb.wrann(
+        recording.name,
+        "rhy",
+        sample=np.array([mark[0] for mark in marks]),
+        symbol=[mark[2] for mark in marks],
+        aux_note=[mark[3] for mark in marks],
+        fs=recording.rate_hz,
+        write_dir=str(directory),
+    )
+
+
+def write_alerts(analysis: Analysis, recording: Recording, directory: Path) -> None:
+    """`<record>.alerts.jsonl`: one object per alert, the fields of the published one."""
+    line = TimeLine(recording.rate_hz, recording.begins)
+    encode = msgspec.json.Encoder().encode
+    numbers: dict[str, int] = {}
+    lines = []
+    for event in analysis.alerts:
+        topic = topic_of(event)
+        numbers[topic] = numbers.get(topic, 0) + 1
+        lines.append(encode(alert_message(event, patch=recording.name, seq=numbers[topic], line=line)))
+    (directory / f"{recording.name}.alerts.jsonl").write_bytes(b"".join(each + b"\n" for each in lines))

@@ -1,0 +1,62 @@
+"""The command line: `rhythmd COMMAND`. Here only what all commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<name> is imported only when asked for
+    "demo": "see it work: a real recording and a simulated patient, through the real daemon",
+    "run": "the daemon: read the patch, judge every beat, publish alerts",
+    "listen": "follow what a daemon publishes",
+    "analyze": "the same judgement of recordings, as fast as the machine goes",
+    "simulate": "play a recording or a simulated patient through a pty, as a patch would",
+    "doctor": "what is wrong with this machine, and what to do",
+    "config": "print the configuration file, which is its own manual",
+    "engine": "build and look at TensorRT engines",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; 0 when all went well, 1 when it failed, 2 when the user can mend it."""
+    parser = argparse.ArgumentParser(
+        prog="rhythmd",
+        description="Reads single-lead ECG from a serial patch and publishes arrhythmia alerts. Not a medical device.",
+        epilog="\n".join(["commands:", *(f"  {name:<10} {text}" for name, text in COMMANDS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"rhythmd {_version()}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="`rhythmd COMMAND --help` says more")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(argv)
+    return _run(chosen.command, chosen.arguments)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    from daemon.config import ConfigError
+    from daemon.port import PortError
+    from engines.backend import EngineError
+    from rhythmd.recording import RecordError
+
+    module = import_module(f"rhythmd.commands.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"rhythmd {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.add_arguments(parser)
+    try:
+        return int(module.run(parser.parse_args(arguments)))
+    except (ConfigError, EngineError, PortError, RecordError) as error:
+        print(f"rhythmd: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _version() -> str:
+    from rhythmd import __version__
+
+    return __version__
