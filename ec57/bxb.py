@@ -58,7 +58,7 @@ class BeatScore:
 
     def __add__(self, other: BeatScore) -> BeatScore:
         return BeatScore(
-            Counter(self.pairs) + Counter(other.pairs),
+            dict(Counter(self.pairs) + Counter(other.pairs)),
             self.rr_intervals + other.rr_intervals,
             self.rr_squared_error_ms2 + other.rr_squared_error_ms2,
             self.shutdown_s + other.shutdown_s,
@@ -145,7 +145,7 @@ def compare(
         if pair.rr_error is not None:
             intervals += 1
             squared_error += pair.rr_error**2
-    return BeatScore(pairs, intervals, squared_error * (1000.0 / fs) ** 2, walk.shutdown_s)
+    return BeatScore(dict(pairs), intervals, squared_error * (1000.0 / fs) ** 2, walk.shutdown_s)
 
 
 def pair_beats(
