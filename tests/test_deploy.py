@@ -95,6 +95,10 @@ def test_onnxruntime_keeps_the_cpuinfo_without_which_it_aborts() -> None:
     assert "ProcSubset" not in settings(UNIT, JETSON)
 
 
+def test_libzmq_keeps_the_netlink_without_which_a_tcp_bind_aborts() -> None:
+    assert "AF_NETLINK" in settings(UNIT)["RestrictAddressFamilies"][0].split()
+
+
 def test_only_the_jetson_may_write_and_execute_memory() -> None:
     assert settings(UNIT)["MemoryDenyWriteExecute"] == ["yes"]
     assert settings(JETSON)["MemoryDenyWriteExecute"] == ["no"]
