@@ -49,9 +49,14 @@ class Recording:
 def shipped() -> Recording:
     """AHA 0201, for the demonstration: needs no wfdb."""
     with np.load(SHIPPED) as file:
-        return Recording(
-            "0201", "ECG0", float(file["rate_hz"]), file["counts"].astype(float), float(file["counts_per_mv"])
-        )
+        gain = float(file["counts_per_mv"])
+        return Recording("0201", "ECG", float(file["rate_hz"]), file["counts"].astype(float), gain)
+
+
+def shipped_beats() -> tuple[list[int], list[str]]:
+    """Its annotated beats: samples and symbols. The first five minutes have none."""
+    with np.load(SHIPPED) as file:
+        return file["beat_samples"].tolist(), file["beat_symbols"].tolist()
 
 
 def read(path: str, lead: str | None = None) -> Recording:

@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh Linux machine with Python: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test check bench size test-gpu test-image clean
+
+demo: $(VENV)/demo.installed  ## see it work: a real recording and a simulated patient through the real daemon
+	$(BIN)/rhythmd demo
+
+test: $(VENV)/dev.installed  ## all tests; those that need a GPU, a tool or data that is not here say so
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev.installed test  ## the tests, the linter and the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev.installed  ## what it costs: throughput, live load, latency, memory
+	$(BIN)/python -m bench
+
+size:  ## lines of the runtime, by module
+	@wc -l daemon/*.py daemon/*/*.py dsp/*.py engines/*.py | sort -n
+
+test-gpu: $(VENV)/dev.installed  ## what needs an NVIDIA GPU with TensorRT
+	$(BIN)/python -m pytest -m gpu
+
+test-image:  ## build Dockerfile.jetson on a stand-in base and run the demo in it; needs root or Docker
+	tests/image/build.sh
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "rhythmd needs Python 3.10 or newer: make PYTHON=python3.12 (or another) $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "this Python has no venv: sudo apt install python3-venv" >&2; exit 2; }
+
+$(VENV)/demo.installed: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/dev.installed: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
