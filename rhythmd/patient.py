@@ -118,7 +118,7 @@ def _planned(segments: tuple[Segment, ...], seed: int, rng: np.random.Generator,
             sinus_bpm=rate_bpm,
             previous_r_s=previous_r_s,
             variability=lambda at_s: _VARIABILITY * float(series[int(at_s * series_hz) % len(series)]),
-            rng=np.random.default_rng([seed, 1, index]),  # its own: another script before it changes nothing in it
+            rng=np.random.default_rng([seed, 1, index]),  # its own: a change elsewhere leaves it alone
         )
         beats += RHYTHMS[segment.name].beats(stretch)
         previous_r_s = max((beat.r_s for beat in beats if beat.label), default=0.0)

@@ -112,7 +112,7 @@ def atrial_ectopy(stretch: Stretch) -> Iterator[Beat]:
 
 def atrial_fibrillation(stretch: Stretch) -> Iterator[Beat]:
     """Intervals without any order: each log-normal, independent of the one before."""
-    mean_s, spread = 60 / stretch.value, 0.24
+    mean_s, spread = 60 / stretch.value, 0.26
     r_s = stretch.first_r_s(mean_s)
     while stretch.holds(r_s):
         rr_s = max(0.32, mean_s * float(np.exp(spread * stretch.rng.standard_normal() - spread**2 / 2)))

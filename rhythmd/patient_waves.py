@@ -48,16 +48,17 @@ NO_P = (*_QRS, _T)
 P_ALONE = (_P,)
 ATRIAL_ECTOPIC = (Wave(-0.135, 0.09, 0.016, 0.018, moves=True), *_QRS, _T)
 REENTRANT = (*_QRS, Wave(0.075, -0.07, 0.012, 0.014), _T._replace(height_mv=0.2))  # its P falls into the S wave
-VENTRICULAR = (  # 150 ms wide, T opposite
-    Wave(-0.004, 1.35, 0.030, 0.030),
-    Wave(0.048, 0.40, 0.018, 0.022),
-    Wave(0.105, -0.25, 0.030, 0.040),
+VENTRICULAR = (  # 150 ms wide, notched, T opposite
+    Wave(0.0, 1.35, 0.028, 0.024),
+    Wave(0.053, 0.45, 0.015, 0.018),
+    Wave(0.105, -0.22, 0.022, 0.040),
     Wave(0.330, -0.48, 0.080, 0.052, moves=True),
 )
-TACHYCARDIC = (  # monomorphic ventricular tachycardia: wide enough to leave no baseline
-    Wave(0.0, 1.25, 0.036, 0.042),
-    Wave(0.105, -0.30, 0.030, 0.035),
-    Wave(0.265, -0.60, 0.085, 0.070, moves=True),
+TACHYCARDIC = (  # monomorphic: another site than the single beats', so fast that each T runs into the next QRS
+    Wave(-0.050, 0.18, 0.016, 0.016),
+    Wave(0.0, 1.30, 0.023, 0.025),
+    Wave(0.072, -0.55, 0.024, 0.034),
+    Wave(0.245, -0.38, 0.060, 0.050, moves=True),
 )
 PACED = (  # a spike, then the QRS of a heart stimulated at the right ventricle's apex
     Wave(-0.062, 1.6, 0.0022, 0.0022),
@@ -87,13 +88,13 @@ def drawn(beats: Iterable[Beat], samples: int, rate_hz: float, gains: Millivolts
 
 def smooth_noise(rng: np.random.Generator, samples: int, rate_hz: float, band_hz: float) -> NDArray[np.float64]:
     """Gaussian noise below about `band_hz`, standard deviation 1, mean 0."""
-    white = np.fft.rfft(rng.standard_normal(samples + round(2 * rate_hz / band_hz)))
-    frequency_hz = np.fft.rfftfreq(samples + round(2 * rate_hz / band_hz), 1 / rate_hz)
-    # The strip is cut from a longer one, because a Fourier transform makes its ends meet.
-    noise = np.fft.irfft(white * np.exp(-((frequency_hz / band_hz) ** 2)), samples + round(2 * rate_hz / band_hz))[
-        :samples
-    ]
-    return (noise - noise.mean()) / (noise.std() or 1.0)
+    longer = samples + round(2 * rate_hz / band_hz)  # cut afterwards: a Fourier transform makes the ends meet
+    white = np.fft.rfft(rng.standard_normal(longer))
+    frequency_hz = np.fft.rfftfreq(longer, 1 / rate_hz)
+    noise = np.fft.irfft(white * np.exp(-((frequency_hz / band_hz) ** 2)), longer)[:samples]
+    noise -= noise.mean()
+    scaled: NDArray[np.float64] = noise / (noise.std() or 1.0)
+    return scaled
 
 
 def tachogram(rng: np.random.Generator, duration_s: float, *, breath_hz: float) -> tuple[NDArray[np.float64], float]:
@@ -137,8 +138,8 @@ def ventricular_fibrillation(
         harmonic: NDArray[np.float64] = np.sin(phase) + 0.2 * np.sin(2 * phase + 0.8)
         return harmonic
 
-    amplitude_mv = 0.38 * np.clip(1 + 0.4 * smooth_noise(rng, len(at_s), rate_hz, 0.6), 0.25, 2.0)
-    return amplitude_mv * np.exp(-at_s / 120) * (oscillator(4.6) + 0.6 * oscillator(5.4))
+    amplitude_mv = 0.45 * np.clip(1 + 0.35 * smooth_noise(rng, len(at_s), rate_hz, 0.6), 0.35, 2.0)
+    return amplitude_mv * np.exp(-at_s / 120) * (oscillator(4.6) + 0.4 * oscillator(5.6))
 
 
 def muscle_and_motion(rng: np.random.Generator, at_s: NDArray[np.float64], rate_hz: float, rms_uv: float) -> Millivolts:

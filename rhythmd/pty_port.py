@@ -27,7 +27,9 @@ SETTLE_S = 0.5
 """A reader may throw away its input when it opens a port (pyserial does); one that has not by now never will."""
 _LOOK_S = 0.01
 _BATCH_BYTES = 2048
-_EMPTY_LOOKS = 3  # a single empty look may fall between two of the kernel's buffers
+_EMPTY_S = 0.3
+"""Before what was written counts as read. A single empty look may fall between two of the kernel's buffers, and a
+reader still collecting throws away what it holds when the port hangs up (pyserial's read(n) does)."""
 
 
 class PtyPort:
@@ -72,9 +74,10 @@ class PtyPort:
 
     def drain(self) -> None:
         """Returns once the reader has read everything, or has left."""
-        empty_looks = 0
-        while empty_looks < _EMPTY_LOOKS and self._opened_at_s is not None and not self._stop.wait(_LOOK_S):
-            empty_looks = 0 if self._unread_bytes() else empty_looks + 1
+        empty_since_s = monotonic()
+        while monotonic() - empty_since_s < _EMPTY_S and self._opened_at_s is not None and not self._stop.wait(_LOOK_S):
+            if self._unread_bytes():
+                empty_since_s = monotonic()
             self._look(0.0)
 
     def _written(self, data: memoryview) -> int:

@@ -10,6 +10,7 @@ has it open, and ends when the reader has read everything.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 from collections import Counter
@@ -33,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("record", metavar="RECORD", nargs="?", help="a WFDB record without suffix, or `shipped`")
     what.add_argument("--patient", metavar="SCRIPT", type=_script, help="play a synthetic patient; see below")
     parser.add_argument("--lead", help="name or index of the record's lead (default: its first ECG lead)")
-    parser.add_argument("--start", metavar="S", type=_seconds, default=0.0, help="where in the record to begin")
-    parser.add_argument("--duration", metavar="S", type=_seconds, help="how much of it to play (default: to its end)")
+    parser.add_argument("--start", metavar="S", type=_not_negative, default=0.0, help="where in the record to begin")
+    parser.add_argument(
+        "--duration", metavar="S", type=_not_negative, help="how much of it to play (default: to its end)"
+    )
     parser.add_argument("--loop", action="store_true", help="play it again and again")
     parser.add_argument("--link", choices=sorted(LINKS), default="rhythmd", help="wire format (default: %(default)s)")
     parser.add_argument("--pty", metavar="PATH", type=_port_path, help="make PATH a symbolic link to the port")
@@ -55,8 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{what_happens} AT seconds after the start, FOR seconds long; may be given several times",
         )
     parser.add_argument("--rate-bpm", metavar="BPM", type=_rate, default=70.0, help="the patient's sinus rate (70)")
-    parser.add_argument("--noise", metavar="UV", type=_seconds, default=10.0, help="the patient's noise, uV RMS (10)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of every random choice (0)")
+    parser.add_argument(
+        "--noise", metavar="UV", type=_not_negative, default=10.0, help="the patient's noise, uV RMS (10)"
+    )
+    parser.add_argument("--seed", metavar="N", type=_seed, default=0, help="of every random choice (0)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
     def say(port: str) -> None:
         length = "for ever" if args.loop else f"{player.duration_s:.1f} s"
         speed = f"at {args.speed:g} times real time" if args.speed else "as fast as it is read"
-        print(f"{played.name}, lead {played.lead}, {length}, {speed}, on {port}", end="; ", flush=False)
-        print(f"read it with: rhythmd run --port {port}", flush=True)
+        what = f"{played.name}, lead {played.lead}, {length}, {speed}"
+        print(f"{what}, on {port}; read it with: rhythmd run --port {port}", flush=True)
 
     try:
-        with _sigterm_as_interrupt(), _progress(player, shown=not args.loop) as progress:
+        with _sigterm_as_interrupt(), _progress(player, played.name, shown=not args.loop) as progress:
             fates = play(player, args.pty, speed=args.speed, plugged_in=say, progress=progress)
     except KeyboardInterrupt:
         print(f"{played.name}: stopped", flush=True)
@@ -111,14 +116,14 @@ def _sigterm_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(player: Player, *, shown: bool) -> Iterator[Callable[[float], None]]:
+def _progress(player: Player, name: str, *, shown: bool) -> Iterator[Callable[[float], None]]:
     """A bar on a terminal where tqdm is installed, otherwise nothing."""
     try:
         from tqdm import tqdm
     except ImportError:
         yield lambda _due_s: None
         return
-    with tqdm(total=round(player.duration_s), unit="s", disable=None if shown else True) as bar:
+    with tqdm(desc=name, total=round(player.duration_s), unit="s", disable=None if shown else True) as bar:
         yield lambda due_s: bar.update(int(due_s) - bar.n)
 
 
@@ -134,6 +139,8 @@ def _port_path(text: str) -> Path:
     path = Path(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{path.parent} is not a folder; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path.parent} may not be written to; choose another folder")
     stale = path.is_symlink() and str(path.readlink()).startswith("/dev/pts/")
     if not stale and (path.exists() or path.is_symlink()):
         raise argparse.ArgumentTypeError(f"{path} exists already; give a path that is free")
@@ -161,12 +168,18 @@ def _probability(text: str) -> float:
     return _number(text, 0.0, 1.0, "a probability from 0 to 1")
 
 
-def _seconds(text: str) -> float:
+def _not_negative(text: str) -> float:
     return _number(text, 0.0, 1e9, "a number of at least 0")
 
 
 def _speed(text: str) -> float:
     return _number(text, 0.0, 1e6, "a speed: 1 is real time, 0 as fast as it is read")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def _rate(text: str) -> float:
