@@ -177,8 +177,7 @@ def build_plan(model: Model, precision: str) -> Plan:
     from engines import cuda
 
     device = here()
-    onnx_file = model.onnx.read_bytes()
-    network_file = to_half(onnx_file) if precision == "fp16" else onnx_file
+    network_file = to_half(model) if precision == "fp16" else model.onnx.read_bytes()
     began = time.monotonic()
     plan = _compile(cuda, network_file, model, precision)
     sidecar = Sidecar(
@@ -225,7 +224,7 @@ def _compile(cuda: Any, onnx_file: bytes, model: Model, precision: str) -> bytes
     return bytes(plan)
 
 
-def to_half(onnx_file: bytes) -> bytes:  # noqa: C901 - one rewriting, top to bottom
+def to_half(model: Model) -> bytes:  # noqa: C901 - one rewriting, top to bottom
     """The same network computing in FP16. Inputs, outputs and the softmaxes that make them stay FP32."""
     try:
         import onnx
@@ -238,10 +237,13 @@ def to_half(onnx_file: bytes) -> bytes:  # noqa: C901 - one rewriting, top to bo
             with np.errstate(over="ignore"):
                 values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
             if not np.isfinite(values).all():
-                raise EngineError(f"{tensor.name} has values that FP16 cannot hold; use --precision fp32")
+                raise EngineError(f"{model.onnx}: {tensor.name} has values that FP16 cannot hold; use --precision fp32")
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
 
-    network = onnx.load_from_string(onnx_file)
+    try:
+        network = onnx.load(model.onnx)
+    except Exception as error:  # whatever protobuf raises
+        raise EngineError(f"{model.onnx}: onnx cannot read it: {error}; export the model again") from error
     graph = network.graph
     del graph.value_info[:]  # said FP32
     for initializer in graph.initializer:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from test_backends import some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - tiny is a fixture
+from test_backends import cached_plan, plan_cache, some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - fixtures too
 
 from engines import build
 from engines.backend import EngineError, open_backend
@@ -177,7 +177,7 @@ def test_tensors_that_differ_from_the_manifest_are_named():
 
 
 def test_in_half_precision_the_network_reads_and_answers_as_before(tiny, tmp_path):  # noqa: F811
-    half = write_model(tmp_path / "half", to_half(tiny.onnx.read_bytes()))
+    half = write_model(tmp_path / "half", to_half(tiny))
     inside = onnx.load(half.onnx)
     assert {tensor.data_type for tensor in inside.graph.initializer} == {onnx.TensorProto.FLOAT16}
     with open_backend("onnxruntime", tiny) as single, open_backend("onnxruntime", half) as halved:
@@ -186,12 +186,12 @@ def test_in_half_precision_the_network_reads_and_answers_as_before(tiny, tmp_pat
                 np.testing.assert_allclose(head, wanted, atol=2e-2)
 
 
-def test_weights_that_half_precision_cannot_hold_are_refused(tiny):  # noqa: F811
+def test_weights_that_half_precision_cannot_hold_are_refused(tiny, tmp_path):  # noqa: F811
     network = onnx.load(tiny.onnx)
     weight = next(tensor for tensor in network.graph.initializer if tensor.name == "block")
     weight.CopyFrom(onnx.numpy_helper.from_array(1e6 * onnx.numpy_helper.to_array(weight), weight.name))
     with pytest.raises(EngineError, match=r"block has values that FP16 cannot hold; use --precision fp32"):
-        to_half(network.SerializeToString())
+        to_half(write_model(tmp_path / "huge", network.SerializeToString()))
 
 
 def test_without_a_gpu_one_line_says_what_is_missing(tiny):  # noqa: F811
@@ -209,14 +209,13 @@ def test_without_a_gpu_one_line_says_what_is_missing(tiny):  # noqa: F811
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("precision", build.PRECISIONS)
-def test_a_plan_that_tensorrt_refuses_is_an_error_with_its_reason_and_the_command(tiny, precision):  # noqa: F811
+def test_a_plan_that_tensorrt_refuses_is_an_error_with_its_reason_and_the_command(tiny, cache, plan_cache, monkeypatch):  # noqa: F811
     tensorrt_or_skip()
-    plan = build.build_plan(tiny, precision)
-    whole = build.read_plan(plan, tiny)
-    with open_backend("tensorrt", tiny):
-        pass
-    for broken in (whole[: len(whole) // 2], b"not a plan" * 1000, bytes([whole[0] ^ 255]) + whole[1:]):
+    plan_cache("fp32")
+    plan = cached_plan(tiny, "fp32")
+    whole = read_plan(plan, tiny)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    for broken in (b"not a plan" * 1000, bytes([whole[0] ^ 255]) + whole[1:]):
         store_plan(broken, msgspec.structs.replace(plan.sidecar, plan_sha256=hashlib.sha256(broken).hexdigest()))
         with pytest.raises(EngineError, match=r"cannot load it: .{10,}; run `rhythmd engine build"):
             open_backend("tensorrt", tiny).__enter__()
