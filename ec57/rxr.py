@@ -177,6 +177,7 @@ def _runs(marks: list[_Mark], kind: _Kind, period: _Period) -> Iterator[tuple[in
     run_length, first, last = 0, 0, 0
     if _in_episode(learning, kind):
         run_length, first, last = LONG, period.start - period.window, period.start + period.window
+        scored = scored or learning[-1:]  # it lasts on, even when nothing else is marked
     for at, (sample, what) in enumerate(scored):
         if at and period.end is not None and sample > period.end:
             return
