@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -57,7 +57,7 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: Facts
     model: str  # its id, for people
     plan_sha256: str
-    built: datetime
+    built: Annotated[datetime, msgspec.Meta(tz=True)]
     took_s: float
 
 

@@ -1,6 +1,8 @@
 """The cache of plans: which plan is this device's, whole or not at all, and what is said when there is none."""
 
+import argparse
 import hashlib
+import json
 import resource
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from test_backends import cached_plan, plan_cache, some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - fixtures too
 
@@ -15,6 +18,7 @@ from engines import build
 from engines.backend import EngineError, open_backend
 from engines.build import Device, Facts, Sidecar, cached_plans, find_plan, read_plan, store_plan, to_half
 from engines.model import SHIPPED, Head, Manifest, Model
+from rhythmd.commands import engine
 
 ORIN = Device("Orin", "8.7", "10.3.0")
 PLAN = b"as good as any plan" * 1000
@@ -206,6 +210,47 @@ def test_without_a_gpu_one_line_says_what_is_missing(tiny):  # noqa: F811
     with pytest.raises(EngineError) as opened, open_backend("tensorrt", tiny):
         pass
     assert str(opened.value) == said
+
+
+def rhythmd_engine(*words):
+    parser = argparse.ArgumentParser()
+    engine.add_arguments(parser)
+    return engine.run(parser.parse_args(words))
+
+
+def test_info_shows_engines_device_and_plans_on_any_machine(capsys):
+    assert rhythmd_engine("info") == 0
+    assert ": none" in capsys.readouterr().out
+    plan = store_plan(PLAN, sidecar())
+    assert rhythmd_engine("info") == 0
+    said = capsys.readouterr().out
+    assert f"onnxruntime: {onnxruntime.__version__}\ntensorrt: " in said
+    assert f"{plan.path.name} built 2026-01-01 12:00 UTC on {ORIN}: not for this device" in said
+
+
+def test_info_as_json_is_one_object(capsys):
+    plan = store_plan(PLAN, sidecar())
+    assert rhythmd_engine("info", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["backends"]["onnxruntime"] == {"version": onnxruntime.__version__, "missing": None}
+    assert (found["device"] is None) == (found["device_missing"] is not None)
+    assert [(each["path"], each["sidecar"]["facts"]["precision"]) for each in found["plans"]] == [
+        (str(plan.path), "fp32")
+    ]
+
+
+def test_building_a_model_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(EngineError, match=r"nothing\.onnx is missing"):
+        rhythmd_engine("build", "--model", str(tmp_path / "nothing.onnx"))
+
+
+@pytest.mark.gpu
+def test_build_leaves_a_plan_that_the_backend_takes(tiny, capsys):  # noqa: F811
+    tensorrt_or_skip()
+    assert rhythmd_engine("build", "--model", str(tiny.onnx), "--precision", "fp16") == 0
+    assert f"{find_plan(tiny, build.here()).path}: " in capsys.readouterr().out
+    with open_backend("tensorrt", tiny) as backend:
+        assert len(backend.infer(some_windows(1)[0])) == 2
 
 
 @pytest.mark.gpu
