@@ -149,6 +149,7 @@ def _write(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with unfinished.open("wb") as file:
+            os.fchmod(file.fileno(), 0o644)  # an administrator with a strict umask builds it, the service reads it
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # the new name must not reach the disk before the content: boards lose power

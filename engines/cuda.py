@@ -22,13 +22,13 @@ try:
     import tensorrt
 except (ImportError, OSError) as error:  # OSError: the module is there, one of its libraries is not
     raise EngineError(
-        f"engine.backend: tensorrt needs TensorRT's Python module ({error}): on a Jetson `sudo apt install "
-        "python3-libnvinfer`, and a virtual environment made with --system-site-packages"
+        f"TensorRT cannot be used here: {error}; on a Jetson `sudo apt install python3-libnvinfer`, and a virtual "
+        "environment made with --system-site-packages"
     ) from error
 try:
     from cuda.bindings import runtime as cudart
 except (ImportError, OSError) as error:
-    raise EngineError(f"engine.backend: tensorrt needs cuda-python ({error}): pip install 'rhythmd[jetson]'") from error
+    raise EngineError(f"TensorRT cannot be used here: {error}; pip install 'rhythmd[jetson]'") from error
 
 trt: Any = tensorrt  # for build and tensorrt_backend, which import it from here: past the check
 _log = logging.getLogger(__name__)

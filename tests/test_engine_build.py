@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import os
 import resource
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -73,6 +74,17 @@ def test_a_stored_plan_is_found_and_read_back(cache):
     assert found == stored
     assert read_plan(found, MODEL) == PLAN
     assert {path.name for path in cache.iterdir()} == {stored.path.name, f"{stored.path.name}.json"}
+
+
+def test_the_service_may_read_what_an_administrator_with_a_strict_umask_built(cache):
+    before = os.umask(0o077)
+    try:
+        stored = store_plan(PLAN, sidecar())
+    finally:
+        os.umask(before)
+    assert {
+        path.stat().st_mode & 0o777 for path in (stored.path, stored.path.with_name(f"{stored.path.name}.json"))
+    } == {0o644}
 
 
 def test_the_sidecar_says_in_words_what_the_plan_is(cache):
