@@ -1,5 +1,6 @@
 """A recording becomes frames, and the frames go through a real pty into a real pyserial."""
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -22,9 +23,10 @@ from daemon.links import LINKS
 from dsp.gaps import Bridge
 from dsp.resample import Resampler
 from dsp.signal import Block
+from rhythmd.commands import simulate as command
 from rhythmd.player import FULL_SCALE_COUNTS, Fate, Faults, Player, Span, excerpt, on_the_wire
 from rhythmd.pty_port import play
-from rhythmd.recording import RecordError, Recording
+from rhythmd.recording import RecordError, Recording, shipped
 
 LINK_NAMES = sorted(LINKS)
 FRAME_BYTES = LINKS["rhythmd"].frame_bytes
@@ -330,6 +332,12 @@ def test_stop_ends_it_though_nobody_reads(tmp_path):
 # The command
 
 
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
 @contextmanager
 def simulate(*arguments):
     command = [sys.executable, "-c", DRIVER, *map(str, arguments)]
@@ -360,8 +368,6 @@ def test_the_shipped_recording_reaches_the_reader_count_for_count(tmp_path):
         frames = LINKS["rhythmd"].decoder(1).feed(read_until_hangup(opened(path)))
         assert process.wait(10) == 0
         assert "frames: 500 sent" in process.stdout.read()
-    from rhythmd.recording import shipped
-
     assert counts_of(frames) == shipped().counts[15000:20000].tolist()
 
 
@@ -393,19 +399,13 @@ def test_every_line_about_a_simulated_patient_says_so(tmp_path):
         ([], "required"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, says):
-    with simulate(*arguments) as process:
-        _, errors = process.communicate(timeout=20)
-    assert process.returncode == 2
-    assert says in errors.splitlines()[-1]
+def test_a_wrong_argument_is_named(capsys, arguments, says):
+    with pytest.raises(SystemExit) as ended:
+        parsed(*arguments)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_record_that_is_not_there_is_a_record_error():
-    import argparse
-
-    from rhythmd.commands import simulate as command
-
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
     with pytest.raises(RecordError, match="nowhere/100"):
-        command.run(parser.parse_args(["nowhere/100"]))
+        command.run(parsed("nowhere/100"))
