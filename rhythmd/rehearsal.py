@@ -87,8 +87,11 @@ def rehearse(
             stop.set()
             patch.join()
         running.process.send_signal(signal.SIGTERM)
-        while one := subscriber.receive(1.0 if running.process.poll() is not None else STOP_S):
-            note(one)
+        ended = False
+        while not ended:
+            ended = running.process.poll() is not None  # asked first: what it sent before is read below
+            while one := subscriber.receive(0.3):
+                note(one)
     return received
 
 

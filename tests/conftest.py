@@ -18,3 +18,12 @@ def record(name: str) -> str:
         command = f"import wfdb; wfdb.dl_database('{database}', '{DATA / database}')"
         pytest.skip(f'{path} is not here; python -c "{command}" downloads it, or set RHYTHMD_DATA')
     return str(path)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-replays", action="store_true", help="write the goldens of tests/replays anew")
+
+
+@pytest.fixture
+def update_replays(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-replays"))
