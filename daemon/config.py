@@ -14,9 +14,11 @@ from engines.backend import BACKENDS
 
 DEFAULT_FILE = Path(__file__).parent / "default.toml"
 
-Positive = Annotated[float, Meta(gt=0)]
+Rate = Annotated[float, Meta(gt=0, le=300)]  # beats per minute; beyond, no heart would ever raise the alert
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+Beats = Annotated[int, Meta(ge=2, le=30)]  # as far back as a rate is remembered
+RunBeats = Annotated[int, Meta(ge=3, le=30)]
 Action = Literal["alarm", "record", "silent"]
 
 
@@ -61,13 +63,17 @@ class Fibrillation(_Section, frozen=True):
 
 class Tachycardia(_Section, frozen=True):
     action: Action = "alarm"
-    beats: Annotated[int, Meta(ge=3)] = 5
-    rate_bpm: Positive = 100.0
+    beats: RunBeats = 5
+    rate_bpm: Rate = 100.0
 
 
 class Run(_Section, frozen=True):
     action: Action = "record"
-    beats: Annotated[int, Meta(ge=3)] = 3
+    beats: RunBeats = 3
+
+
+class VentricularRun(Run, frozen=True):
+    action: Action = "alarm"
 
 
 class Couplet(_Section, frozen=True):
@@ -76,7 +82,7 @@ class Couplet(_Section, frozen=True):
 
 class FrequentPvc(_Section, frozen=True):
     action: Action = "record"
-    per_minute: Count = 10
+    per_minute: Annotated[int, Meta(ge=2, le=200)] = 10
 
 
 class AtrialFibrillation(_Section, frozen=True):
@@ -84,18 +90,28 @@ class AtrialFibrillation(_Section, frozen=True):
     on_probability: Fraction = 0.6
     off_probability: Fraction = 0.4
     irregularity: Fraction = 0.06
-    persistence_s: Annotated[float, Meta(ge=0)] = 30.0
+    persistence_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
 
 
 class ExtremeRate(_Section, frozen=True, kw_only=True):
     action: Action = "alarm"
-    rate_bpm: Positive
-    beats: Annotated[int, Meta(ge=2)]
+    rate_bpm: Rate
+    beats: Beats
+
+
+class ExtremeBradycardia(ExtremeRate, frozen=True):
+    rate_bpm: Rate = 40.0
+    beats: Beats = 5
+
+
+class ExtremeTachycardia(ExtremeRate, frozen=True):
+    rate_bpm: Rate = 140.0
+    beats: Beats = 17
 
 
 class Pause(_Section, frozen=True):
     action: Action = "record"
-    rr_s: Annotated[float, Meta(ge=1)] = 3.0
+    rr_s: Annotated[float, Meta(ge=1, le=10)] = 3.0
 
 
 class Technical(_Section, frozen=True):
@@ -105,20 +121,20 @@ class Technical(_Section, frozen=True):
 class Noise(_Section, frozen=True):
     action: Action = "alarm"
     on_probability: Fraction = 0.8
-    persistence_s: Annotated[float, Meta(ge=1)] = 10.0
+    persistence_s: Annotated[float, Meta(ge=1, le=600)] = 10.0
 
 
 class Alerts(_Section, frozen=True):
     asystole: Asystole = Asystole()
     ventricular_fibrillation: Fibrillation = Fibrillation()
     ventricular_tachycardia: Tachycardia = Tachycardia()
-    ventricular_run: Run = Run(action="alarm")
+    ventricular_run: VentricularRun = VentricularRun()
     ventricular_couplet: Couplet = Couplet()
     frequent_pvc: FrequentPvc = FrequentPvc()
     supraventricular_run: Run = Run()
     atrial_fibrillation: AtrialFibrillation = AtrialFibrillation()
-    extreme_bradycardia: ExtremeRate = ExtremeRate(rate_bpm=40.0, beats=5)
-    extreme_tachycardia: ExtremeRate = ExtremeRate(rate_bpm=140.0, beats=17)
+    extreme_bradycardia: ExtremeBradycardia = ExtremeBradycardia()
+    extreme_tachycardia: ExtremeTachycardia = ExtremeTachycardia()
     pause: Pause = Pause()
     lead_off: Technical = Technical()
     signal_lost: Technical = Technical()
@@ -144,12 +160,14 @@ def load(path: Path) -> Config:
         text = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; `rhythmd config > {path}` writes one to start from") from None
+    if not text.strip():
+        raise ConfigError(f"{path}: is empty; `rhythmd config > {path}` writes one to start from")
     try:
         config = msgspec.toml.decode(text, type=Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_in_words(str(error))}; `rhythmd config` explains every key") from None
     except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        raise ConfigError(f"{path}: not valid TOML: {error}; `rhythmd config` prints a file that is") from None
     check(config, str(path))
     return config
 
@@ -169,6 +187,12 @@ def check(config: Config, where: str) -> None:
         section = getattr(config.alerts, kind)
         if section.off_probability >= section.on_probability:
             raise ConfigError(f"{where}: alerts.{kind}: off_probability must be below on_probability")
+    if config.alerts.pause.rr_s >= config.alerts.asystole.no_beat_s:
+        raise ConfigError(
+            f"{where}: alerts.pause: rr_s must be below alerts.asystole no_beat_s, or no pause is ever seen"
+        )
+    if not config.publish.bind:
+        raise ConfigError(f"{where}: publish.bind: give at least one address, or no one hears an alert")
     for address in config.publish.bind:
         if not re.match(r"^(tcp://[^:/]+:\d+|ipc://.+)$", address):
             raise ConfigError(f"{where}: publish.bind: {address!r} is neither tcp://ADDRESS:PORT nor ipc://PATH")

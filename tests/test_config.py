@@ -1,0 +1,152 @@
+"""The configuration: the default file is the manual, and what cannot be used is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+import pytest
+
+from daemon.config import DEFAULT_FILE, Config, ConfigError, load
+from daemon.kinds import KINDS
+from engines.backend import BACKENDS
+
+DEFAULTS = msgspec.to_builtins(Config())
+SECTIONS = {
+    **{name: section for name, section in DEFAULTS.items() if name != "alerts"},
+    **{f"alerts.{kind}": section for kind, section in DEFAULTS["alerts"].items()},
+}
+KEYS = [(section, key) for section, values in SECTIONS.items() for key in values]
+
+
+def leaves(tree: dict, place: str = "") -> dict:
+    """Each key with its full name."""
+    found = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{place}{key}.") if isinstance(value, dict) else {place + key: value}
+    return found
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """What loading a file with this text complains of: file and what is wrong, in one line."""
+
+    def complaint(text: str | bytes) -> str:
+        path = tmp_path / "rhythmd.toml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        with pytest.raises(ConfigError) as raised:
+            load(path)
+        message = str(raised.value)
+        assert "\n" not in message
+        assert message.startswith(f"{path}: ")
+        return message.removeprefix(f"{path}: ")
+
+    return complaint
+
+
+def test_the_default_file_has_every_key_with_its_default():
+    on_file = msgspec.toml.decode(DEFAULT_FILE.read_bytes())
+    defaults = leaves(DEFAULTS)
+    defaults["publish.bind"] = list(defaults["publish.bind"])
+    assert leaves(on_file) == defaults
+
+
+def test_the_default_file_is_a_valid_configuration():
+    assert load(DEFAULT_FILE) == Config()
+
+
+def test_every_default_keeps_its_own_ranges():
+    """Defaults are not checked when the structs are made, so they are here."""
+    assert msgspec.convert(DEFAULTS, Config) == Config()
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS, ids=[".".join(each) for each in KEYS])
+def test_a_key_given_alone_leaves_all_others_at_their_defaults(tmp_path, section, key):
+    path = tmp_path / "rhythmd.toml"
+    value = json.dumps(SECTIONS[section][key])  # what JSON calls these values, TOML calls them too
+    path.write_text(f"[{section}]\n{key} = {value}\n")
+    assert load(path) == Config()
+
+
+def test_every_kind_of_alert_can_be_configured_and_no_other():
+    assert set(DEFAULTS["alerts"]) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("pach = 1", "pach: unknown key; `rhythmd config` explains every key"),
+        ("[patch]\nprot = 'x'", "patch.prot: unknown key"),
+        ("[alerts.asystol]\naction = 'alarm'", "alerts.asystol: unknown key"),
+        ("[alerts.asystole]\nno_beats_s = 4.0", "alerts.asystole.no_beats_s: unknown key"),
+        ("patch = 3", "patch: expected `object`, got `int`"),
+        ("[patch]\nrate_hz = '250 Hz'", "patch.rate_hz: expected `float`, got `str`"),
+        ("[patch]\nchannel = 1.5", "patch.channel: expected `int`"),
+        ("[patch]\nrate_hz = 50", "patch.rate_hz: expected `float` >= 100"),
+        ("[patch]\nid = 'two words'", "patch.id: expected `str` matching regex"),
+        ("[patch]\nsilence_limit_s = 2000", "patch.silence_limit_s: expected `float` <= 60"),
+        ("[alerts.asystole]\nno_beat_s = 4000", "alerts.asystole.no_beat_s: expected `float` <= 10"),
+        ("[alerts.asystole]\nno_beat_s = nan", "alerts.asystole.no_beat_s: expected `float`"),
+        ("[alerts.asystole]\naction = 'loud'", "alerts.asystole.action: invalid enum value 'loud'"),
+        (
+            "[alerts.extreme_tachycardia]\nrate_bpm = inf",
+            "alerts.extreme_tachycardia.rate_bpm: expected `float` <= 300",
+        ),
+        ("[alerts.extreme_bradycardia]\nbeats = 31", "alerts.extreme_bradycardia.beats: expected `int` <= 30"),
+        ("[alerts.atrial_fibrillation]\non_probability = 60", "alerts.atrial_fibrillation.on_probability: expected"),
+        ("[publish]\nbind = 'tcp://127.0.0.1:1'", "publish.bind: expected `array`, got `str`"),
+        ("[publish]\nbind = [1]", "publish.bind[0]: expected `str`"),
+    ],
+)
+def test_what_the_types_refuse_is_named_by_its_key_with_a_remedy(refusal, text, complaint):
+    message = refusal(text)
+    assert message.startswith(complaint)
+    assert message.endswith("; `rhythmd config` explains every key")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[patch]\nlink = 'morse'", "patch.link: 'morse' is not one of cyton, rhythmd"),
+        ("[patch]\nchannel = 2", "patch.channel: rhythmd has channels 1 to 1"),
+        ("[patch]\nlink = 'cyton'\nchannel = 99", "patch.channel: cyton has channels 1 to 8"),
+        ("[engine]\nbackend = 'abacus'", f"engine.backend: 'abacus' is not one of {', '.join(sorted(BACKENDS))}"),
+        ("[publish]\nbind = ['localhost:8251']", "publish.bind: 'localhost:8251' is neither tcp://ADDRESS:PORT nor"),
+        ("[publish]\nbind = ['tcp://127.0.0.1']", "publish.bind: 'tcp://127.0.0.1' is neither"),
+        ("[publish]\nbind = []", "publish.bind: give at least one address"),
+        (
+            "[alerts.atrial_fibrillation]\noff_probability = 0.7",
+            "alerts.atrial_fibrillation: off_probability must be below on_probability",
+        ),
+        ("[alerts.pause]\nrr_s = 4.0", "alerts.pause: rr_s must be below alerts.asystole no_beat_s"),
+    ],
+)
+def test_what_types_alone_cannot_tell_is_refused_with_its_remedy(refusal, text, complaint):
+    assert refusal(text).startswith(complaint)
+
+
+def test_a_file_that_is_not_toml_says_where(refusal):
+    assert re.match(r"not valid TOML: .*line 2.*; `rhythmd config` prints a file that is$", refusal("[patch]\nid =\n"))
+
+
+def test_a_file_that_is_not_even_text_is_refused(refusal):
+    assert refusal(b"\xff\xfe\x00").startswith("not valid TOML: ")
+
+
+def test_an_empty_file_is_refused_since_it_tells_of_a_full_disk(refusal):
+    assert refusal("\n").startswith("is empty; `rhythmd config > ")
+
+
+def test_a_file_that_is_not_there_is_named_with_the_command_that_writes_one(tmp_path):
+    path = tmp_path / "none.toml"
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    assert str(raised.value) == (
+        f"{path}: No such file or directory; `rhythmd config > {path}` writes one to start from"
+    )
+
+
+def test_a_directory_is_not_a_configuration(tmp_path):
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load(tmp_path)
