@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,13 +20,14 @@ from daemon.judging import open_judging
 from daemon.listening import Listener
 from daemon.notify import notify
 from daemon.port import PortError, Reader
+from daemon.publish import resolve
 from daemon.room import Room, Work
 from engines import model
 from engines.backend import EngineError
 
 log = logging.getLogger(__name__)
 
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 READINGS = 4096  # at 25 frames a second more than two minutes
 WINDOWS = 1024
 PERIOD_S = 0.5
@@ -40,16 +43,34 @@ def find_model(name: str) -> model.Model:
     return model.load(path)
 
 
-def run(config: Config) -> int:
-    """Run until SIGINT or SIGTERM. Returns the exit code: 0, or 1 when a room broke.
+@contextmanager
+def stop_asked() -> Iterator[int]:
+    """A file descriptor that becomes readable when SIGINT or SIGTERM comes.
 
-    No signal handler runs: the signals are blocked here, before any thread starts, and the supervisor waits for them.
+    Whichever thread the kernel gives the signal to: blocking the signals and waiting for them would need every thread to
+    block them, and numerical libraries start theirs when they are imported.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    return supervise(config, notify)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = {sign: signal.signal(sign, lambda *_: None) for sign in STOP_SIGNALS}
+    try:
+        yield reading
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+        signal.set_wakeup_fd(before_fd)
+        os.close(reading)
+        os.close(writing)
 
 
-def supervise(config: Config, tell: Callable[[str], None]) -> int:
+def run(config: Config) -> int:
+    """Run until SIGINT or SIGTERM. Returns the exit code: 0, or 1 when a room broke."""
+    with stop_asked() as asked:
+        return supervise(config, asked, notify)
+
+
+def supervise(config: Config, asked: int, tell: Callable[[str], None]) -> int:
     """Start the rooms, tell systemd how they do, and stop them, each after the one that feeds it."""
     if not config.patch.port:
         raise ConfigError("patch.port: no port is given; `rhythmd doctor` lists the ports that are there")
@@ -64,12 +85,15 @@ def supervise(config: Config, tell: Callable[[str], None]) -> int:
     for room in rooms:
         room.start()
     told = False
-    while not stop.is_set() and signal.sigtimedwait(STOP_SIGNALS, PERIOD_S) is None:
+    while not stop.is_set() and not select.select([asked], [], [], PERIOD_S)[0]:
         if not told and all(room.ready.is_set() for room in rooms):
             tell("READY=1")
             told = True
             log.info(
-                "ready: %s on %s, publishing on %s", loaded.id, config.engine.backend, " ".join(config.publish.bind)
+                "ready: %s on %s, publishing on %s",
+                loaded.id,
+                config.engine.backend,
+                " ".join(map(resolve, config.publish.bind)),
             )
         if not any(_is_stuck(room) for room in rooms):
             tell("WATCHDOG=1")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,27 +82,34 @@ class Publisher:
 def open_publisher(addresses: tuple[str, ...]) -> Iterator[Publisher]:
     context: zmq.Context[Any] = zmq.Context()
     try:
-        with context.socket(zmq.XPUB) as socket:
-            socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # a second subscriber to a topic is a late joiner too
-            socket.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
-            socket.setsockopt(zmq.LINGER, 1000)  # ms: the last words of a daemon that stops
+        with context.socket(zmq.XPUB) as publisher:
+            publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # a second subscriber to a topic is a late joiner too
+            publisher.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
+            publisher.setsockopt(zmq.LINGER, 1000)  # ms: the last words of a daemon that stops
             for address in addresses:
-                _bind(socket, resolve(address))
-            yield Publisher(socket)
+                _bind(publisher, resolve(address))
+            yield Publisher(publisher)
     finally:
         context.term()
 
 
-def _bind(socket: zmq.Socket[Any], address: str) -> None:
+def _bind(publisher: zmq.Socket[Any], address: str) -> None:
     try:
         if address.startswith("ipc://"):
             path = Path(address.removeprefix("ipc://"))
             path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            socket.bind(address)
+            if _is_answered(path):  # ZeroMQ would take it away from the one who has it
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            publisher.bind(address)
             path.chmod(0o660)
         else:
-            socket.bind(address)
+            publisher.bind(address)
     except (zmq.ZMQError, OSError) as error:
         raise ConfigError(
             f"publish.bind: {address}: {error}; is another rhythmd running? `rhythmd doctor` looks"
         ) from None
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(str(path)) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 DATA = Path(os.environ.get("RHYTHMD_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -27,3 +28,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_replays(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-replays"))
+
+
+def write_record(folder: Path, name: str, counts: np.ndarray, rate_hz: float = 250.0) -> None:
+    """A WFDB record of one lead, 400 counts per mV; NaN becomes WFDB's mark of a lost sample."""
+    import wfdb
+
+    digital = np.clip(np.nan_to_num(counts, nan=-32768.0), -32768, 32767).astype(np.int16).reshape(-1, 1)
+    wfdb.wrsamp(
+        name,
+        rate_hz,
+        ["mV"],
+        ["ECG"],
+        d_signal=digital,
+        fmt=["16"],
+        adc_gain=[400.0],
+        baseline=[0],
+        write_dir=str(folder),
+    )

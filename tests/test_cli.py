@@ -1,0 +1,130 @@
+"""The command line: help that teaches, and one line with the remedy for what a user can mend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.model import SHIPPED
+from rhythmd.cli import COMMANDS
+from rhythmd.recording import shipped
+from tests.conftest import write_record
+
+
+def rhythmd(*arguments: object, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rhythmd", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    result = rhythmd(command, "--help")
+    assert result.returncode == 0
+    assert len(result.stdout.split()) > 20
+
+
+def test_the_list_names_every_command():
+    shown = rhythmd("--help").stdout
+    assert all(f"  {name}" in shown for name in COMMANDS)
+
+
+def test_the_printed_configuration_is_a_good_one(tmp_path):
+    file = tmp_path / "rhythmd.toml"
+    file.write_text(rhythmd("config").stdout)
+    assert rhythmd("config", "--check", file).returncode == 0
+
+
+def bad_config(folder: Path, text: str) -> list[object]:
+    (folder / "bad.toml").write_text(text)
+    return ["run", "--config", folder / "bad.toml"]
+
+
+BAD = {  # what the user did -> (arguments, what the line must name)
+    "unknown key": (lambda f: bad_config(f, "[patch]\nprot = 1"), "patch.prot"),
+    "unknown section": (lambda f: bad_config(f, "[pach]\nport = 'x'"), "pach"),
+    "wrong type": (lambda f: bad_config(f, "patch.rate_hz = '250'"), "patch.rate_hz"),
+    "wrong unit": (lambda f: bad_config(f, "patch.rate_hz = 0.25"), "patch.rate_hz"),
+    "unknown link": (lambda f: bad_config(f, "patch.link = 'bluetooth'"), "cyton"),
+    "not toml": (lambda f: bad_config(f, "patch = ["), "bad.toml"),
+    "missing file": (lambda f: ["run", "--config", f / "none.toml"], "none.toml"),
+    "missing port": (lambda _: ["run"], "patch.port"),
+    "a URL nobody knows": (lambda _: ["run", "--port", "gopher://x"], "patch.port"),
+    "missing model": (lambda f: bad_config(f, "patch.port = 'x'\nengine.model = 'nope.onnx'"), "nope.onnx"),
+    "missing record": (lambda f: ["analyze", f / "nope", "--output-dir", f], "nope"),
+    "missing record to play": (lambda f: ["simulate", f / "nope"], "nope"),
+    "unwritable output": (lambda f: ["analyze", f / "x", "--output-dir", "/proc/nope"], "/proc/nope"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_mistake_costs_one_line_and_exit_code_2(tmp_path, mistake):
+    arguments, named = BAD[mistake]
+    result = rhythmd(*arguments(tmp_path))
+    lines = [line for line in result.stderr.splitlines() if " INFO " not in line]
+    assert result.returncode == 2
+    assert len(lines) == 1, result.stderr
+    assert named in lines[0]
+
+
+def test_an_altered_model_is_refused(tmp_path):
+    for file in SHIPPED.glob("ecg1.*"):
+        shutil.copy(file, tmp_path)
+    model = tmp_path / "ecg1.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"\0")
+    result = rhythmd(*bad_config(tmp_path, f"patch.port = 'x'\nengine.model = '{model}'"))
+    assert result.returncode == 2
+    assert "sha256" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_lead_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    write_record(tmp_path, "short", shipped().counts[:5000])
+    result = rhythmd("analyze", tmp_path / "short", "--lead", "V9", "--output-dir", tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "V9" in result.stderr
+    assert "ECG" in result.stderr
+
+
+def test_a_broken_record_does_not_stop_the_others(tmp_path):
+    write_record(tmp_path, "good", shipped().counts[:5000])
+    (tmp_path / "bad.hea").write_text("this is no header\n")
+    result = rhythmd("analyze", tmp_path / "bad", tmp_path / "good", "--output-dir", tmp_path)
+    assert result.returncode == 2
+    assert "bad" in result.stderr
+    assert (tmp_path / "good.rhy").exists()
+
+
+def test_doctor_speaks_to_programs_too():
+    findings = json.loads(rhythmd("doctor", "--json").stdout)
+    assert {"verdict", "of", "says"} == set(findings[0])
+    assert "onnxruntime" in {finding["of"] for finding in findings}
+
+
+def test_what_the_signal_does_cannot_stop_the_analysis(tmp_path):
+    counts = shipped().counts[:15000]
+    wild = {
+        "zero": np.zeros(15000),
+        "inverted": -counts,
+        "huge": counts * 1e4,
+        "rail": np.where(np.arange(15000) > 5000, 32767.0, counts),
+        "noise": np.random.default_rng(1).normal(0, 8000, 15000),
+        "lost": np.where((np.arange(15000) > 5000) & (np.arange(15000) < 9000), np.nan, counts),
+    }
+    for name, each in wild.items():
+        write_record(tmp_path, name, each)
+    result = rhythmd("analyze", *(tmp_path / name for name in wild), "--output-dir", tmp_path, "--jobs", 1)
+    assert result.returncode == 0, result.stderr
+    kinds = {
+        name: {json.loads(line)["kind"] for line in (tmp_path / f"{name}.alerts.jsonl").read_text().splitlines()}
+        for name in wild
+    }
+    assert "lead_off" in kinds["zero"]
+    assert "lead_off" in kinds["rail"]
+    assert "signal_lost" in kinds["lost"]
+    assert "asystole" not in kinds["zero"] | kinds["rail"] | kinds["lost"]
