@@ -88,6 +88,7 @@ class TestPeriod:
     def test_a_record_that_ends_while_learning_is_refused(self):
         with pytest.raises(ValueError, match="ends before the comparison starts"):
             pairs("1N", "1N", length=29_999)
+        assert pairs("30000N", "30000N", length=30_000) == {"Nn": 1}
 
     def test_no_learning_means_every_beat(self):
         assert pairs("50N 150V", "50N 150V", start_s=0) == {"Nn": 1, "Vv": 1}
@@ -172,6 +173,11 @@ class TestShutdown:
         reference = "40000N 40010~48 40090~0 40100N 45000~48"
         assert pairs(reference, "40000N 40050N 40100N 50000N") == {"Nn": 2, "Xn": 2}
 
+    def test_shutdowns_hold_their_last_sample_the_one_before_the_latest_too(self):
+        test = "40000N 40050~48 40100~0 40150~48 40200~0 40300N"
+        assert pairs("40000N 40100N 40200N 40300N", test) == {"Nn": 2, "Nx": 2}
+        assert pairs("40000N 40101N 40201N 40300N", test) == {"Nn": 2, "No": 2}
+
 
 class TestRhythmIntervals:
     def error_ms(self, reference: str, test: str) -> float | None:
@@ -184,6 +190,13 @@ class TestRhythmIntervals:
     def test_intervals_that_hold_shutdown_or_fibrillation_are_left_out(self):
         assert self.error_ms("29900N 30000~48 30050~0 30100N", "29900N 30103N") is None
         assert self.error_ms("29900N 30100N", "29900N 30000[ 30050] 30103N") is None
+
+    def test_so_are_intervals_that_begin_with_one_of_two_shutdowns(self):
+        assert self.error_ms("29900N 29900~48 29950~0 30000~48 30050~0 30100N", "29900N 30103N") is None
+
+    def test_but_not_those_that_only_touch_one(self):
+        noisy = "29900N 30100N 30100~48 30150~0 30200N"
+        assert self.error_ms(noisy, "29900N 30103N 30200N") == pytest.approx(30.0)
 
     def test_there_is_none_before_the_second_beat(self):
         assert self.error_ms("30100N", "30100N") is None

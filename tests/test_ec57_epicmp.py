@@ -80,6 +80,11 @@ def test_an_episode_that_does_not_end_lasts_to_the_end_of_the_record():
     assert (found.reference_s, found.test_s, found.reference_overlap_s) == (100, 50, 50)
 
 
+def test_or_to_the_last_annotation_where_that_is_later_or_the_length_unknown():
+    assert list(epicmp.episodes(rhythms("100AFIB 900AFIB"), AF, 500)) == [(100, 900)]
+    assert score("100N 400AFIB 700AFIB", "400AFIB 500N", length=None).reference_s == 300
+
+
 def test_episodes_after_the_end_of_the_record_do_not_count():
     assert counts(score("2000AFIB 2100N", "2000AFIB 2100N")) == (0, 0, 0, 0)
     assert score("1990AFIB 2100N", "1990AFIB 2100N").reference_s == 10

@@ -129,6 +129,16 @@ def test_a_run_that_ends_with_the_annotations_counts():
     assert counted(rxr.compare(reference, reference, fs=FS, length=LENGTH).ventricular.sensitivity) == {(2, 2): 1}
 
 
+def test_so_it_does_where_the_length_is_unknown():
+    reference = Annotations.of([40_000, 99_800, 99_900], "NVV")
+    assert counted(rxr.compare(reference, reference, fs=FS).ventricular.sensitivity) == {(2, 2): 1}
+
+
+def test_a_run_on_the_very_last_sample_counts():
+    reference = Annotations.of([40_000, 99_900, 100_000], "NVV")
+    assert counted(rxr.compare(reference, reference, fs=FS, length=LENGTH).ventricular.sensitivity) == {(2, 2): 1}
+
+
 def test_runs_while_learning_are_not_compared():
     early = beats("NVVN", first=10_000)
     assert counted(rxr.compare(early, early, fs=FS, length=LENGTH).ventricular.sensitivity) == {}

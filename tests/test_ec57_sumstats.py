@@ -34,7 +34,7 @@ def test_average_leaves_out_records_with_nothing_to_count():
 
 
 def test_rr_errors_and_shutdown_pool_too():
-    total = BeatScore({}, 1, 400.0, 3) + BeatScore({}, 3, 0.0, 4)
+    total = BeatScore({}, 1, 300.0, 3) + BeatScore({}, 3, 100.0, 4)
     assert total.rr_error_ms == 10.0
     assert total.shutdown_s == 7
 
