@@ -1,8 +1,9 @@
 """Crowded, random pairs of annotators, with the counts of the C programs' logic.
 
 No binary of WFDB 10.7 was to be had: the counts were printed by its comparison loops, re-typed in C from the published
-sources over a plain text reader. Thousands of pairs like these agreed for each program; these few were chosen so that every
-changed operator which any of 1,500 pairs reveals is revealed by one. At 7 to 40 Hz ties and touching windows abound.
+sources over a plain text reader. Thousands of pairs like these agreed for each program; these few were chosen so that
+every changed operator which any of 1,500 pairs reveals is revealed by one. At 7 to 40 Hz ties and touching windows
+abound.
 """
 
 import re
