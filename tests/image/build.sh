@@ -52,6 +52,9 @@ with_buildah() {
 
 if docker info >/dev/null 2>&1; then
     with_docker
+elif [ "$(id -u)" != 0 ]; then
+    echo "no Docker daemon answers; buildah needs root: sudo make test-image" >&2
+    exit 2
 elif command -v buildah >/dev/null; then
     with_buildah
 else
