@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ec57 import epicmp, record
 from ec57.annotations import AnnotationError
+from ec57.beats import AAMI_CLASS, ESCAPES_NORMAL
 from ec57.bxb import LEARNING_S
 from ec57.sumstats import average, format_matrix, format_table, gross
 
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if options.start_s != LEARNING_S:
         print(f"ec57: not the standard's comparison: it starts at {options.start_s:g} s", file=sys.stderr)
+    if options.escapes_normal:
+        print("ec57: not bxb's classes: supraventricular escape beats count as normal", file=sys.stderr)
     try:
         scores = {
             name: record.compare(
@@ -44,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 test_extension=options.test,
                 start_s=options.start_s,
                 vf=epicmp.VF_RHYTHM if options.vf_rhythm else epicmp.VF,
+                classes=ESCAPES_NORMAL if options.escapes_normal else AAMI_CLASS,
             )
             for name in names
         }
@@ -101,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     parser.add_argument(
         "--vf-rhythm", action="store_true", help="fibrillation is marked by rhythms (VF..., not by [ and ]"
+    )
+    parser.add_argument(
+        "--escapes-normal", action="store_true", help="count e, j and n as normal, as papers do, not as S, as bxb does"
     )
     parser.add_argument(
         "--start-s", type=float, default=LEARNING_S, metavar="S", help="learning time; the standard's is %(default)s"

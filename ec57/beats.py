@@ -22,7 +22,13 @@ _CLASS_MEMBERS = {
     "Q": "Q/f?",  # unclassifiable, paced, fusion with a paced beat, not yet learned
 }
 AAMI_CLASS: Mapping[str, str] = {symbol: label for label, symbols in _CLASS_MEMBERS.items() for symbol in symbols}
-"""The class of each beat symbol. A flutter wave `!` has none."""
+"""The class of each beat symbol, as in bxb. A flutter wave `!` has none."""
+
+ESCAPES_NORMAL: Mapping[str, str] = {**AAMI_CLASS, **dict.fromkeys("ejn", "N")}
+"""The classes of most papers on beat classification: supraventricular escape beats are normal.
+
+It is no detail: of the 1,821 S beats that bxb counts in DS2 of mitdb, 213 are escapes, 212 of them in record 222.
+"""
 
 NOTHING = "O"
 """In the place of a label: no beat."""
@@ -66,7 +72,9 @@ class Beat:
     shutdown_ticks: int  # in all so far
 
 
-def beats(annotations: Annotations, window: int, end: int | None, *, is_reference: bool) -> list[Beat]:
+def beats(
+    annotations: Annotations, window: int, end: int | None, classes: Mapping[str, str], *, is_reference: bool
+) -> list[Beat]:
     """The beats, after one of no class at sample 0 and before one of no class at the end of time.
 
     Beats within ventricular fibrillation are not beats. A reference that ends in shutdown is unreadable forever; of a
@@ -78,7 +86,7 @@ def beats(annotations: Annotations, window: int, end: int | None, *, is_referenc
     while (item := reader.next_beat()) is not None:
         found.append(reader.beat(sample, label, rr))
         rr = reader.interval(sample, item.sample)
-        sample, label = item.sample, AAMI_CLASS.get(item.symbol, NOTHING)
+        sample, label = item.sample, classes.get(item.symbol, NOTHING)
     if reader.ended_in_shutdown and is_reference:
         reader.shutdown = reader.shutdown._replace(off=FOREVER)
     elif reader.ended_in_shutdown and end is not None:

@@ -130,13 +130,14 @@ def compare(
     length: int | None = None,
     start_s: float = LEARNING_S,
     window_s: float = MATCH_WINDOW_S,
+    classes: Mapping[str, str] = AAMI_CLASS,
 ) -> BeatScore:
     """Score `test` against `reference` on a record of `length` samples at `fs` Hz.
 
-    Without a length the comparison ends with the reference. Another start or window than the standard's is for
-    developers; say so when you report such a number.
+    Without a length the comparison ends with the reference. Another start, window or table of classes than bxb's is
+    for developers; say so when you report such a number.
     """
-    walk = _Walk(reference, test, fs, length, start_s, window_s)
+    walk = _Walk(reference, test, fs, length, start_s, window_s, classes)
     pairs: Counter[str] = Counter()
     intervals, squared_error = 0, 0
     for pair in walk:
@@ -156,9 +157,10 @@ def pair_beats(
     length: int | None = None,
     start_s: float = LEARNING_S,
     window_s: float = MATCH_WINDOW_S,
+    classes: Mapping[str, str] = AAMI_CLASS,
 ) -> list[Pair]:
     """The pairs that `compare` counts, in order: those whose two labels differ are the errors to look at."""
-    return [pair for pair in _Walk(reference, test, fs, length, start_s, window_s) if _is_counted(pair)]
+    return [pair for pair in _Walk(reference, test, fs, length, start_s, window_s, classes) if _is_counted(pair)]
 
 
 def _is_counted(pair: Pair) -> bool:
@@ -197,14 +199,15 @@ class _Walk:
         length: int | None,
         start_s: float,
         window_s: float,
+        classes: Mapping[str, str],
     ) -> None:
         self._fs = fs
         self._start, self._window = samples(start_s, fs), samples(window_s, fs)
         self._end = length
         if length is not None and length < self._start:
             raise ValueError(f"the record of {length} samples ends before the comparison starts, at {self._start}")
-        self._reference = _Annotator(beats(reference.at(fs), self._window, length, is_reference=True))
-        self._test = _Annotator(beats(test.at(fs), self._window, length, is_reference=False))
+        self._reference = _Annotator(beats(reference.at(fs), self._window, length, classes, is_reference=True))
+        self._test = _Annotator(beats(test.at(fs), self._window, length, classes, is_reference=False))
 
     @property
     def shutdown_s(self) -> int:

@@ -20,7 +20,7 @@ from ec57.bxb import LEARNING_S, MATCH_WINDOW_S, samples
 from ec57.ratio import Ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ec57.annotations import Annotation, Annotations
 
@@ -83,10 +83,11 @@ def compare(
     length: int | None = None,
     start_s: float = LEARNING_S,
     window_s: float = MATCH_WINDOW_S,
+    classes: Mapping[str, str] = AAMI_CLASS,
 ) -> RunScores:
     """Score the runs of `test` against those of `reference` on a record of `length` samples at `fs` Hz."""
     period = _Period(samples(start_s, fs), length, samples(window_s, fs))
-    sides = _marks(reference.at(fs)), _marks(test.at(fs))
+    sides = _marks(reference.at(fs), classes), _marks(test.at(fs), classes)
     return RunScores(_score(*sides, _VENTRICULAR, period), _score(*sides, _SUPRAVENTRICULAR, period))
 
 
@@ -115,12 +116,12 @@ class _Mark(NamedTuple):
     what: str  # N S V F Q, [ ] { } around fibrillation of the ventricles and atria, U for unreadable, or nothing
 
 
-def _marks(annotations: Annotations) -> list[_Mark]:
+def _marks(annotations: Annotations, classes: Mapping[str, str]) -> list[_Mark]:
     """Every annotation as the marks that runs are made of; rhythm and noise marks depend on those before them."""
     found = []
     in_af = in_vf = unreadable = False
     for item in annotations:
-        what = AAMI_CLASS.get(item.symbol, "")
+        what = classes.get(item.symbol, "")
         rhythm = _rhythm(item)
         if what == "N" and in_af:
             what = "S"

@@ -11,6 +11,7 @@ import pytest
 
 from ec57 import annotations, header
 from ec57.annotations import Annotation, Annotations
+from ec57.beats import ESCAPES_NORMAL
 from ec57.bxb import BeatScore, compare, pair_beats, samples
 
 DATA = Path(os.environ.get("RHYTHMD_DATA", Path(__file__).parents[2] / "shared/data"))
@@ -107,6 +108,12 @@ class TestClasses:
         for symbol in symbols:
             assert pairs(f"40000{symbol}", "40000V") == {f"{label}v": 1}
             assert pairs("40000V", f"40000{symbol}") == {f"V{label.lower()}": 1}
+
+    def test_escape_beats_may_be_normal_as_in_papers(self):
+        for symbol in "ejn":
+            assert pairs(f"40000{symbol}", "40000N") == {"Sn": 1}
+            assert pairs(f"40000{symbol}", "40000N", classes=ESCAPES_NORMAL) == {"Nn": 1}
+        assert pairs("40000A", "40000N", classes=ESCAPES_NORMAL) == {"Sn": 1}
 
     def test_other_marks_are_no_beats(self):
         assert pairs("40000N 40100| 40200+ 40300x 40400~1", "40000N 40500| 40600~0") == {"Nn": 1}

@@ -7,6 +7,7 @@ import pytest
 
 from ec57 import rxr
 from ec57.annotations import Annotation, Annotations
+from ec57.beats import ESCAPES_NORMAL
 from ec57.rxr import RunScore
 
 FS = 100.0
@@ -142,6 +143,13 @@ def test_a_run_on_the_very_last_sample_counts():
 def test_runs_while_learning_are_not_compared():
     early = beats("NVVN", first=10_000)
     assert counted(rxr.compare(early, early, fs=FS, length=LENGTH).ventricular.sensitivity) == {}
+
+
+def test_escape_beats_may_be_normal_as_in_papers():
+    escapes = beats("NjjjN")
+    assert counted(rxr.compare(escapes, escapes, fs=FS, length=LENGTH).supraventricular.sensitivity) == {(3, 3): 1}
+    normal = rxr.compare(escapes, escapes, fs=FS, length=LENGTH, classes=ESCAPES_NORMAL)
+    assert counted(normal.supraventricular.sensitivity) == {}
 
 
 def test_records_add_up():

@@ -112,6 +112,19 @@ def test_another_start_than_the_standard_s_is_said(folders, capsys):
     assert "not the standard's comparison: it starts at 315 s" in capsys.readouterr().err
 
 
+def test_other_classes_than_bxb_s_are_said(folders, capsys):
+    escape = annotations.read(folders[0] / "100", "atr").items
+    escape = (escape[0]._replace(symbol="j"), *escape[1:])
+    annotations.write(Annotations(escape), folders[0] / "100", "atr")
+    matrices = []
+    for flags in ([], ["--escapes-normal"]):
+        assert main([*(str(folder) for folder in folders), "--json", "--records", "100", *flags]) == 0
+        printed = capsys.readouterr()
+        matrices.append(json.loads(printed.out)["beats"]["gross"]["pairs"])
+        assert ("not bxb's classes" in printed.err) == bool(flags)
+    assert matrices == [{"Sn": 1, "Nn": 2, "Vo": 1}, {"Nn": 3, "Vo": 1}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
