@@ -64,9 +64,17 @@ def daemon(settings: str = "") -> Iterator[Daemon]:
 
 
 def rehearse(
-    running: Daemon, player: Player, *, speed: float, heard: Callable[[Received], None] = lambda _: None
+    running: Daemon,
+    player: Player,
+    *,
+    speed: float,
+    heard: Callable[[Received], None] = lambda _: None,
+    sent: Callable[[float], None] = lambda _: None,
 ) -> list[Received]:
-    """Play to the daemon, stop it when it has judged everything, and return all that it published meanwhile."""
+    """Play to the daemon, stop it when it has judged everything, and return all that it published meanwhile.
+
+    `heard` is called with each message as it comes, `sent` with the patch time up to which frames have been sent.
+    """
     received: list[Received] = []
 
     def note(one: Received) -> None:
@@ -79,7 +87,9 @@ def rehearse(
             raise running.fail(f"the daemon was not ready within {START_S:g} s")
         note(first)
         stop = threading.Event()
-        patch = threading.Thread(target=play, args=(player, running.port), kwargs={"speed": speed, "stop": stop})
+        patch = threading.Thread(
+            target=play, args=(player, running.port), kwargs={"speed": speed, "stop": stop, "progress": sent}
+        )
         patch.start()
         try:
             _follow(running, subscriber, patch, note)
@@ -95,9 +105,7 @@ def rehearse(
     return received
 
 
-def _follow(
-    running: Daemon, subscriber: Subscriber, patch: threading.Thread, note: Callable[[Received], None]
-) -> None:
+def _follow(running: Daemon, subscriber: Subscriber, patch: threading.Thread, note: Callable[[Received], None]) -> None:
     """Until the player is through and the daemon has said since that nothing more comes."""
     played_at_s = None
     while True:

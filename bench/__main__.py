@@ -1,0 +1,157 @@
+"""What it costs, on this machine, in one run: `python -m bench`, or `make bench`. Takes about two minutes.
+
+Ratios between lines of one run travel to other machines; the absolute numbers do not.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+from bisect import bisect_left
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+
+import numpy as np
+
+from daemon.app import find_model
+from daemon.config import Config
+from daemon.links import LINKS
+from daemon.messages import Beat
+from dsp.chain import Chain
+from dsp.filters import Bandpass
+from dsp.gaps import Bridge
+from dsp.signal import Block
+from engines.backend import EngineError, open_backend
+from rhythmd import rehearsal
+from rhythmd.player import Player, excerpt
+from rhythmd.pty_port import play
+from rhythmd.recording import shipped
+from rhythmd.subscriber import Subscriber
+
+LIVE_S = 20
+BLOCK = 2500  # 10 s: what `rhythmd analyze` takes at a time
+DELAY_SPEED = 4.0
+
+
+def main() -> int:
+    print(f"Python {platform.python_version()}, numpy {np.__version__}, {os.cpu_count()} cores, {_processor()}")
+    ecg_mv = shipped().ecg_mv
+    for name in LINKS:
+        _rate(f"decoder, {name}", *_decode(name))
+    _rate("filters (bridge and band-pass)", *_blocks(ecg_mv, _filters()))
+    _rate("whole DSP chain, in bulk", *_blocks(ecg_mv, Chain(250.0)))
+    _rate("whole DSP chain, frame by frame", *_blocks(ecg_mv[:50_000], Chain(250.0), size=10))
+    _engines()
+    _live()
+    _delay()
+    return 0
+
+
+def _rate(what: str, samples: int, took_s: float) -> None:
+    _line(what, f"{samples / took_s / 1e6:8.2f} Msamples/s   {samples / took_s / 250:10.0f} x real time")
+
+
+def _line(what: str, figures: str) -> None:
+    print(f"{what:<44} {figures}", flush=True)
+
+
+def _decode(name: str) -> tuple[int, float]:
+    wire = b"".join(turn.wire for turn in Player(excerpt(shipped(), 0, 400), name).turns())
+    decoder = LINKS[name].decoder(1)
+    began = perf_counter()
+    frames = sum(len(decoder.feed(wire[start : start + 4096])) for start in range(0, len(wire), 4096))
+    return frames * LINKS[name].samples_per_frame, perf_counter() - began
+
+
+def _filters() -> Callable[[Block], object]:
+    bridge, bandpass = Bridge(), Bandpass()
+    return lambda block: bandpass(bridge(block))
+
+
+def _blocks(ecg_mv: np.ndarray, work: Callable[[Block], object], size: int = BLOCK) -> tuple[int, float]:
+    blocks = [Block.of(start, ecg_mv[start : start + size]) for start in range(0, len(ecg_mv), size)]
+    began = perf_counter()
+    for block in blocks:
+        work(block)
+    return len(ecg_mv), perf_counter() - began
+
+
+def _engines() -> None:
+    model = find_model(Config().engine.model)
+    windows = np.random.default_rng(1).standard_normal(model.manifest.input_shape).astype(np.float32)
+    for name in ("onnxruntime", "tensorrt"):
+        try:
+            with open_backend(name, model) as backend:
+                took_ms = [_timed_ms(lambda: backend.infer(windows)) for _ in range(2000)][100:]
+        except EngineError as error:
+            _line(f"engine {name}, {model.id}", f"not here: {error}")
+        else:
+            p50, p99 = np.percentile(took_ms, [50, 99])
+            _line(f"engine {name}, {model.id}", f"p50 {p50:.3f} ms   p99 {p99:.3f} ms   a window")
+
+
+def _timed_ms(work: Callable[[], object]) -> float:
+    began = perf_counter()
+    work()
+    return 1e3 * (perf_counter() - began)
+
+
+def _live() -> None:
+    """The daemon at 250 Hz: its share of a core and its memory."""
+    stop = threading.Event()
+    with rehearsal.daemon() as running, Subscriber(running.address, ("status",)) as status:
+        if status.receive(rehearsal.START_S) is None:
+            raise running.fail("the daemon was not ready")
+        rss_mb = _rss_mb(running.process.pid)
+        player = Player(shipped(), "rhythmd")
+        patch = threading.Thread(target=play, args=(player, running.port), kwargs={"stop": stop})
+        patch.start()
+        sleep(6.0)  # the reader's back-off, and the detector's learning
+        cpu_s, began = _cpu_s(running.process.pid), monotonic()
+        sleep(LIVE_S)
+        share = (_cpu_s(running.process.pid) - cpu_s) / (monotonic() - began)
+        stop.set()
+        patch.join()
+    _line("daemon at 250 Hz", f"{100 * share:.1f} % of a core   {rss_mb:.0f} MB resident after start")
+
+
+def _delay() -> None:
+    """From the frame that completes a window, written to the port, to its message at a subscriber."""
+    sent: list[tuple[float, float]] = []  # (patch time, host time)
+    heard: list[tuple[float, float]] = []
+
+    def note(received: rehearsal.Received) -> None:
+        if isinstance(received.message, Beat):
+            heard.append(((received.message.decided_sample + 1) / 250.0, monotonic()))
+
+    with rehearsal.daemon() as running:
+        player = Player(excerpt(shipped(), 300, 120), "rhythmd")
+        rehearsal.rehearse(
+            running, player, speed=DELAY_SPEED, heard=note, sent=lambda due_s: sent.append((due_s, monotonic()))
+        )
+    due = [patch_s for patch_s, _ in sent]
+    delays_ms = [1e3 * (host_s - sent[place][1]) for at_s, host_s in heard if (place := bisect_left(due, at_s)) < len(sent)]
+    p50, p99 = np.percentile(delays_ms, [50, 99])
+    _line("window's last sample to message at subscriber", f"p50 {p50:.1f} ms   p99 {p99:.1f} ms   {len(delays_ms)} beats")
+
+
+def _rss_mb(pid: int) -> float:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
