@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         length = "for ever" if args.loop else f"{player.duration_s:.1f} s"
         speed = f"at {args.speed:g} times real time" if args.speed else "as fast as it is read"
         what = f"{played.name}, lead {played.lead}, {length}, {speed}"
-        print(f"{what}, on {port}; read it with: rhythmd run --port {port}", flush=True)
+        link = "" if args.link == "rhythmd" else f" --link {args.link}"
+        print(f"{what}, on {port}; read it with: rhythmd run --port {port}{link}", flush=True)
 
     try:
         with _sigterm_as_interrupt(), _progress(player, played.name, shown=not args.loop) as progress:
