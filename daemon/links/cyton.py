@@ -1,7 +1,9 @@
 """OpenBCI Cyton: 33 bytes, eight 24-bit channels, no checksum. From the firmware's published format.
 
-With no checksum a frame is believed when its first byte, its last byte (32 later) and its number all fit. A number that
-does not follow is either a loss or damage; the next frame tells which, so such a frame waits for it.
+With no checksum a frame is believed when its first byte, its last byte (32 later) and its number fit. After a loss,
+damage or garbage its successor must bear it out: the first byte and the number that come next. So damage costs one
+frame, and a payload that looks like frames (an idle channel may read C0 A0 for ever) does not hold the decoder, unless
+it counts up too. The price: a lone frame between two losses goes with them.
 """
 
 from __future__ import annotations
@@ -33,9 +35,7 @@ class Decoder:
     def __init__(self, channel: int = 1) -> None:
         self._buffer = bytearray()
         self._at = 2 + 3 * (channel - 1)
-        self._last: int | None = None  # the number of the last frame given out
-        self._doubtful: Frame | None = None  # its number does not follow _last
-        self._aligned = False  # the byte before the buffer ended a frame
+        self._expected: int | None = None  # the next frame's number; None: what is before the buffer is no frame
         self.skipped_bytes = 0
         self.damaged_frames = 0
 
@@ -43,49 +43,36 @@ class Decoder:
         self._buffer += data
         frames: list[Frame] = []
         while len(self._buffer) >= FRAME_BYTES:
-            if not self._is_frame():
-                self.damaged_frames += self._aligned
-                self._aligned = False
-                self._skip_to_start()
-            elif not self._aligned and len(self._buffer) == FRAME_BYTES:
-                return frames  # A0 and C0 occur in data: after garbage, wait to see another frame begin
-            elif not self._aligned and self._buffer[FRAME_BYTES] != START:
-                self._skip_to_start()
+            if not (self._buffer[0] == START and self._buffer[FRAME_BYTES - 1] in STOPS):
+                self._lose()
+            elif self._buffer[1] == self._expected:
+                frames.append(self._take())
+            elif len(self._buffer) < FRAME_BYTES + 2:
+                break  # the successor's beginning will tell
+            elif self._buffer[FRAME_BYTES : FRAME_BYTES + 2] == bytes([START, _after(self._buffer[1])]):
+                frames.append(self._take())
             else:
-                self._aligned = True
-                frames += self._in_order(self._take())
+                self._lose()
         return frames
-
-    def _is_frame(self) -> bool:
-        return self._buffer[0] == START and self._buffer[FRAME_BYTES - 1] in STOPS
-
-    def _skip_to_start(self) -> None:
-        at = self._buffer.find(START, 1)
-        count = at if at > 0 else len(self._buffer)
-        self.skipped_bytes += count
-        del self._buffer[:count]
 
     def _take(self) -> Frame:
         count = int.from_bytes(self._buffer[self._at : self._at + 3], "big", signed=True)
         frame = Frame(self._buffer[1], (count,), saturated=count in _RAILS)
         del self._buffer[:FRAME_BYTES]
+        self._expected = _after(frame.sequence)
         return frame
 
-    def _in_order(self, frame: Frame) -> list[Frame]:
-        """The frames that `frame` settles: itself if its number follows, and the doubtful one if it is borne out."""
-        doubtful, self._doubtful = self._doubtful, None
-        if doubtful is not None and frame.sequence == _after(doubtful.sequence):
-            ready = [doubtful, frame]  # two in a row agree: frames were lost before them
-        elif self._last is None or frame.sequence == _after(self._last, 2 if doubtful else 1):
-            self.damaged_frames += doubtful is not None
-            ready = [frame]  # the doubtful one only had its number damaged
-        else:
-            self.damaged_frames += doubtful is not None
-            self._doubtful = frame
-            return []
-        self._last = frame.sequence
-        return ready
+    def _lose(self) -> None:
+        """What is here is no frame: go on to the next byte that could begin one."""
+        self.damaged_frames += self._expected is not None
+        self._expected = None
+        start = self._buffer.find(START, 1)
+        self._skip(start if start > 0 else len(self._buffer))
+
+    def _skip(self, count: int) -> None:
+        self.skipped_bytes += count
+        del self._buffer[:count]
 
 
-def _after(sequence: int, steps: int = 1) -> int:
-    return (sequence + steps) % SEQUENCE_MODULUS
+def _after(number: int) -> int:
+    return (number + 1) % SEQUENCE_MODULUS
