@@ -29,6 +29,9 @@ RHYTHM_OF = {"AFIB": AF, "VF": VF, "VFIB": VF, "VFL": VF, "NOISE": NOISE} | dict
 )
 """Atrial flutter (AFL) stays out: this network is not asked to tell it from fibrillation."""
 
+NORMAL_SINUS = ("sel16", "sel17453")
+"""How those records of qtdb are named that come from the MIT-BIH Normal Sinus Rhythm Database."""
+
 STRATUM_OF = {"VT": "vt", "ASYS": "asystole"}
 """Rhythms that are rare and must be seen often all the same; the others are sampled by database and class."""
 
@@ -90,6 +93,8 @@ def wfdb_leads(folder: Path, name: str, fusion: int | None = None) -> Iterator[L
             at = np.round(np.asarray(notes.sample) * RATE_HZ / record.fs).astype(np.int64)
             beats = _beats(block.ecg_mv, at, notes.symbol, labels)
             spans = _spans(folder.name, len(block.ecg_mv), at, notes.aux_note)
+        if folder.name == "qtdb" and name.startswith(NORMAL_SINUS):
+            spans = ((0, len(block.ecg_mv), OTHER, "qtdb_2"),)
         yield Lead(folder.name, name, lead, block.ecg_mv, block.missing, beats, spans)
 
 

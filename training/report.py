@@ -19,7 +19,7 @@ from dsp.windows import WINDOW_SAMPLES, normalise
 from engines.backend import Backend, open_backend
 from engines.model import SHIPPED, load
 from training.packed import AFTER_R, COVERED
-from training.records import EVERY, FUSION, SNAP_ANYWHERE, Lead, N, S, V, at_peak, cinc2017_leads, wfdb_leads
+from training.records import EVERY, FUSION, SNAP_ANYWHERE, UNKNOWN, Lead, N, S, V, at_peak, cinc2017_leads, wfdb_leads
 from training.score import Judged, metrics, ratio
 from training.splits import MITDB_DS2, data_folder, fifths, splits
 
@@ -58,10 +58,10 @@ def beat_rows(leads: Iterator[Lead], after: int = 0) -> Iterator[tuple[Lead, int
 def rhythm_rows(leads: Iterator[Lead]) -> Iterator[tuple[Lead, int, int]]:
     """A row for each half second or second, at the largest deflection there, as a detector would."""
     for lead in leads:
-        for first, last, rhythm, _ in lead.spans:
+        for first, last, rhythm, stratum in lead.spans:
             for end in range(max(first + COVERED, WINDOW_SAMPLES), last + 1, EVERY[lead.database]):
                 r_peak = at_peak(lead.ecg_mv, end - AFTER_R, SNAP_ANYWHERE)
-                yield lead, min(r_peak, len(lead.ecg_mv) - AFTER_R), rhythm
+                yield lead, min(r_peak, len(lead.ecg_mv) - AFTER_R), UNKNOWN if stratum == "vt" else rhythm
 
 
 def first_leads(data: Path, database: str, names: list[str], **also: int) -> Iterator[Lead]:

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from training.records import AF, NOISE, VF, S, V
+from training.records import AF, NOISE, UNKNOWN, VF, S, V
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -19,7 +19,7 @@ class Judged:
     """Windows of one head, judged; rows are windows."""
 
     logits: NDArray[np.float64]
-    truth: NDArray[np.int64]
+    truth: NDArray[np.int64]  # UNKNOWN for ventricular tachycardia, which is judged by its beats
     database: NDArray[np.str_]
     record: NDArray[np.str_]
 
@@ -80,11 +80,13 @@ def record_means(probabilities: Floats, records: NDArray[np.str_]) -> tuple[NDAr
 def rhythm_offsets(logits: Floats, truth: Labels, records: NDArray[np.str_], challenge: NDArray[np.bool_]) -> Floats:
     """Offsets for which 0.5 is the best threshold on a record's mean AF probability, and argmax the best for VF, noise.
 
-    AF and noise are judged on the records of the challenge, which have one label each; VF on the windows of the others.
+    AF is judged on the records of the challenge, which have one label each; VF on the windows of the others; noise on
+    all. Windows whose truth is UNKNOWN count nowhere.
     """
     offsets = np.zeros(logits.shape[1])
     names, where = np.unique(records[challenge], return_index=True)
     record_truth = truth[challenge][where]
+    known = truth != UNKNOWN
 
     def af(value: float) -> float:
         moved = offsets.copy()
@@ -101,8 +103,8 @@ def rhythm_offsets(logits: Floats, truth: Labels, records: NDArray[np.str_], cha
     steps = np.arange(-4.0, 4.01, 0.1)
     for _ in range(2):  # the three hang together, weakly
         offsets[AF] = max(steps, key=af)
-        offsets[NOISE] = max(steps, key=lambda value: by_argmax(NOISE, challenge, value))
-        offsets[VF] = max(steps, key=lambda value: by_argmax(VF, ~challenge, value))
+        offsets[NOISE] = max(steps, key=lambda value: by_argmax(NOISE, known, value))
+        offsets[VF] = max(steps, key=lambda value: by_argmax(VF, known & ~challenge, value))
     return offsets
 
 
@@ -134,9 +136,10 @@ def metrics(judged: dict[str, Judged], added: dict[str, NDArray[np.float64]]) ->
     found["AF F1, records"] = f1(truth == AF, means[:, AF] >= 0.5)
     found["noise area, records"] = area(truth == NOISE, means[:, NOISE])
     for database in ("vfdb", "cudb"):
-        chosen = rhythm.database == database
+        chosen = (rhythm.database == database) & (rhythm.truth != UNKNOWN)
         fibrillates, alarms = rhythm.truth[chosen] == VF, called[chosen] == VF
         found[f"{database} VF Se"] = float(alarms[fibrillates].mean())
         found[f"{database} VF Sp"] = float(1 - alarms[~fibrillates].mean())
         found[f"{database} VF area"] = area(fibrillates, probabilities[chosen, VF])
+    found["VT called VF"] = float((called[rhythm.truth == UNKNOWN] == VF).mean())
     return {name: round(value, 4) for name, value in found.items()}

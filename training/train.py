@@ -20,10 +20,10 @@ from torch import nn
 from tqdm import tqdm
 
 from training.cutter import Cutter
-from training.layout import HEADS, Layout
+from training.layout import Layout
 from training.network import Network
 from training.packed import Packed
-from training.records import UNKNOWN
+from training.records import AF, OTHER, UNKNOWN
 from training.sampler import Batch, Sampler
 from training.score import metrics, offsets
 from training.validate import Validation
@@ -48,12 +48,22 @@ def read_config(path: Path, changes: list[str]) -> dict[str, Any]:
     return config
 
 
+def beating_loss(rhythm_logits: torch.Tensor) -> torch.Tensor:
+    """Of windows with an annotated beat and an unknown rhythm: it is neither ventricular fibrillation nor noise.
+
+    It brings the rhythm head some eighty more people; without them it called clean but unusual QRS complexes noise.
+    """
+    log_shares = rhythm_logits.log_softmax(1)
+    return -torch.logsumexp(log_shares[:, [AF, OTHER]], 1).mean()
+
+
 class Training:
     """A network on its way, its average, and all that is needed to go on tomorrow."""
 
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
         shape, self._how = config["network"], config["training"]
         torch.manual_seed(self._how["seed"])
+        torch.backends.cudnn.benchmark = True  # what it would choose unasked is slow for kernels of height 1
         layout = Layout(tuple(shape["trunk"]), tuple(shape["strides"]), shape["tail"])
         self.network = Network(layout, shape["dropout"]).to(device)
         self.average = copy.deepcopy(self.network)
@@ -67,10 +77,10 @@ class Training:
     def learn(self, batch: Batch) -> torch.Tensor:
         """One step; returns the loss."""
         self.network.train()
-        truth = {"beat": batch.beat, "rhythm": batch.rhythm}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
             logits = self.network(batch.windows)
-        loss = sum((self._loss(logits[head], truth[head]) for head in HEADS), torch.zeros((), device=self._device))
+        loss = self._loss(logits["beat"], batch.beat) + self._loss(logits["rhythm"], batch.rhythm)
+        loss = loss + 0.5 * beating_loss(logits["rhythm"][batch.rhythm == UNKNOWN])
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from training.cutter import Cutter, normalise
 from training.network import Network
 from training.packed import AFTER_R, Packed
-from training.records import EVERY
+from training.records import EVERY, UNKNOWN
 from training.score import Judged
 
 CHUNK = 4096
@@ -24,12 +24,12 @@ class Validation:
         counts = packed.validation & (packed.lead == 0)
         self._beats = packed.beats[counts[packed.beats[:, 0]]][:, :3]
         rows, ends, truth = [], [], []
-        for row, first, last, rhythm, _ in packed.spans[counts[packed.spans[:, 0]]]:
+        for row, first, last, rhythm, stratum in packed.spans[counts[packed.spans[:, 0]]]:
             if every := EVERY.get(str(packed.database[row])):
                 wanted = np.arange(max(first, 1000), last + 1, every)
                 rows.append(np.full(len(wanted), row))
                 ends.append(wanted)
-                truth.append(np.full(len(wanted), rhythm))
+                truth.append(np.full(len(wanted), UNKNOWN if packed.strata[stratum] == "vt" else rhythm))
         self._rhythms = np.stack([np.concatenate(rows), np.concatenate(ends) - AFTER_R, np.concatenate(truth)], 1)
 
     def judge(self, network: Network) -> dict[str, Judged]:
