@@ -7,7 +7,7 @@ from typing import Literal
 
 from daemon import config as cfg
 from daemon.kinds import rhythm_of
-from daemon.rules import Evidence, Finding
+from daemon.moment import Evidence, Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ class AlertBook:
     def note(self, kind: str, finding: Finding | None, at: int) -> list[AlertEvent]:
         """What `finding` changes: nothing, an alert that opens, one that closes, or one that did both."""
         standing = self._open.get(kind)
-        if finding is None:
-            return [self._close(standing, at)] if standing else []
         if standing:
+            end = at if finding is None else finding.end
+            return [] if end is None else [self._close(standing, end)]
+        if finding is None:
             return []
         action = self._alerts.action(kind)
         if action == "silent":
@@ -63,4 +64,4 @@ class AlertBook:
 
     def _close(self, event: AlertEvent, end: int, by: Literal["ended", "interrupted"] = "ended") -> AlertEvent:
         del self._open[event.kind]
-        return replace(event, end=end, ended_by=by)
+        return replace(event, end=max(event.onset, end), ended_by=by)  # a beat found late may lie before the onset

@@ -46,8 +46,11 @@ class History:
         self._beats: deque[JudgedBeat] = deque(maxlen=MEMORY_BEATS)
         self.run = Run("N", ())  # the one that is going on
         self.ended: Run | None = None  # the one that the newest beat ended
+        self._broken_off = False
 
     def add(self, r_peak: int, at: int, rr_s: float | None, beat: BeatClass, probability: float) -> JudgedBeat:
+        if self._broken_off:
+            rr_s, self._broken_off = None, False
         intervals = [rr_s, *self._intervals()] if rr_s else []
         judged = JudgedBeat(r_peak, at, rr_s, beat, probability, _heart_rate_bpm(intervals))
         goes_on = beat == self.run.beat and rr_s is not None
@@ -58,24 +61,27 @@ class History:
 
     def break_off(self) -> None:
         """The signal could not be judged for a while: what comes does not follow what was."""
-        self.run, self.ended = Run("N", ()), None
+        self.run, self.ended, self._broken_off = Run("N", ()), None, True
 
     @property
     def last(self) -> JudgedBeat | None:
         return self._beats[-1] if self._beats else None
 
-    def rate_bpm(self, beats: int) -> float | None:
-        """Over the last `beats`; None when they are not there, or samples are missing between them."""
-        intervals = list(islice(self._intervals(), beats - 1))
+    def rate_bpm(self, beats: int, longest_s: float) -> float | None:
+        """Over the last `beats`; None when they are not there, or something came between them.
+
+        Missing samples or an interval of `longest_s`, which is no heartbeat's but the absence of one.
+        """
+        intervals = list(takewhile(lambda rr_s: rr_s < longest_s, self._intervals()))[: beats - 1]
         return 60.0 / mean(intervals) if len(intervals) == beats - 1 else None
 
     def r_peak_of(self, beats_ago: int) -> int:
         return self._beats[-beats_ago].r_peak
 
-    def count(self, beat: BeatClass, since: int) -> int:
-        """Beats of this class with their R peak at or after `since`."""
+    def r_peaks(self, beat: BeatClass, since: int) -> list[int]:
+        """Of the beats of this class at or after `since`, newest first."""
         recent = takewhile(lambda judged: judged.r_peak >= since, reversed(self._beats))
-        return sum(judged.beat == beat for judged in recent)
+        return [judged.r_peak for judged in recent if judged.beat == beat]
 
     def irregularity(self, beats: int) -> float | None:
         """Median change from one RR interval to the next, over the median RR interval, of the last `beats`.

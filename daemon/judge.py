@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from statistics import mean
 
 import numpy as np
 
@@ -13,13 +11,18 @@ from daemon import config as cfg
 from daemon.alerts import AlertBook, AlertEvent
 from daemon.history import History, JudgedBeat
 from daemon.messages import BeatClass
-from daemon.rules import AtrialFibrillation, Finding, Moment, rules_of
-from dsp.signal import RATE_HZ, Fitness, Quality, Window
+from daemon.moment import Finding, Moment
+from daemon.rhythm_rules import AtrialFibrillation, Noise
+from daemon.rules import rules_of
+from dsp.signal import Fitness, Quality, Window
 from engines.model import Head
 
 Infer = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 LETTERS: dict[str, BeatClass] = {"normal": "N", "supraventricular": "S", "ventricular": "V"}
+
+RHYTHMS = {"atrial_fibrillation", "ventricular_fibrillation", "noise"}
+"""What is asked of the rhythm head; it may know others."""
 
 MOST_MISSING_OF_BEAT = 0.5
 """Of a window: with more, the beat is not classified."""
@@ -46,14 +49,19 @@ class Judge:
     def __init__(self, infer: Infer, heads: tuple[Head, ...], alerts: cfg.Alerts, origin: str, start: int = 0) -> None:
         self._infer = infer
         self._labels = {head.name: head.labels for head in heads}
+        if set(self._labels.get("beat", ())) != set(LETTERS) or not set(self._labels.get("rhythm", ())) >= RHYTHMS:
+            needed = f"a head `beat` with {', '.join(LETTERS)} and a head `rhythm` with {', '.join(sorted(RHYTHMS))}"
+            raise cfg.ConfigError(
+                f"engine.model: the manifest must have {needed}; choose a model made for this version"
+            )
         self._limits = alerts
         self._rules = rules_of(alerts)
         self.book = AlertBook(alerts, origin)
         self.history = History()
         self.fitness = Fitness.GOOD
         self._conditions: set[Condition] = set()
-        self._noise: deque[tuple[int, float]] = deque()
-        self._last_r_peak = start
+        self._noise = Noise(alerts.noise)
+        self._quiet_since = start
 
     def window(self, window: Window) -> list[JudgedBeat | AlertEvent]:
         """Run the network on a window and decide what it means."""
@@ -64,17 +72,20 @@ class Judge:
         }
         beat = self._judge_beat(window, by_head["beat"])
         out: list[JudgedBeat | AlertEvent] = [beat] if beat else []
-        out += self.book.note("noise", self._noise_finding(window.at, by_head["rhythm"]["noise"]), window.at)
-        if window.fitness is not Fitness.GOOD or self._conditions & {Condition.SILENT, Condition.ABSENT}:
+        noise = 1.0 if window.fitness is Fitness.NOISY else by_head["rhythm"]["noise"]
+        out += self.book.note("noise", self._noise(window.at, noise), window.at)
+        if window.fitness in TECHNICAL:
+            self._quiet_since = window.at  # an electrode that was off has not stopped a heart
+        if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
             return out
         standing: set[str] = set()
         for kind, rule in self._rules.items():
             moment = Moment(
-                window.at, beat, self._last_r_peak, by_head["rhythm"], window.missing, self.history, standing
+                window.at, beat, self._quiet_since, by_head["rhythm"], window.missing, self.history, standing
             )
             finding = rule(moment)
-            if finding:
+            if finding and finding.end is None:
                 standing.add(kind)
             out += self.book.note(kind, finding, window.at)
         return out
@@ -94,10 +105,11 @@ class Judge:
         (self._conditions.add if holds else self._conditions.discard)(condition)
         return self._technical(condition.value, at, {})
 
-    def skipped(self, to: int) -> None:
-        """Samples up to `to` never came: silence there is not asystole."""
+    def skipped(self, to: int) -> list[AlertEvent]:
+        """Samples up to `to` never came: silence there is not asystole, and what follows is taken for good at first."""
         self.history.break_off()
-        self._last_r_peak = to
+        self._quiet_since = to
+        return self.quality(Quality(Fitness.GOOD, to))
 
     def _technical(self, kind: str, at: int, evidence: dict[str, float | int | str]) -> list[AlertEvent]:
         holds = TECHNICAL.get(self.fitness) == kind or any(each.value == kind for each in self._conditions)
@@ -112,20 +124,9 @@ class Judge:
             letter, probability = "Q", 0.0
         elif letter == "S" and self._af_likely():
             letter, probability = "N", probabilities["normal"]  # in AF every beat comes irregularly
-        self._last_r_peak = window.beat.r_peak
+        self._quiet_since = max(self._quiet_since, window.beat.r_peak)
         return self.history.add(window.beat.r_peak, window.at, window.beat.rr_s, letter, probability)
 
     def _af_likely(self) -> bool:
         rule = self._rules["atrial_fibrillation"]
         return isinstance(rule, AtrialFibrillation) and rule.likely
-
-    def _noise_finding(self, at: int, probability: float) -> Finding | None:
-        """Noise, as the network or the quality meter sees it, for as long as the persistence asks."""
-        limits = self._limits.noise
-        self._noise.append((at, 1.0 if self.fitness is Fitness.NOISY else probability))
-        while self._noise[0][0] < at - (limits.persistence_s + 2) * RATE_HZ:
-            self._noise.popleft()
-        since = self._noise[0][0]
-        if at - since < limits.persistence_s * RATE_HZ or mean(p for _, p in self._noise) < limits.on_probability:
-            return None
-        return Finding(since, {"probability": round(mean(p for _, p in self._noise), 3)})

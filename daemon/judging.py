@@ -72,7 +72,7 @@ class Judging:
             self._send_wave(item)
         elif isinstance(item, Skipped):
             self._line.anchor(self._line.rates.source_index(item.to), datetime.now(timezone.utc))
-            self._judge.skipped(item.to)
+            self._report(self._judge.skipped(item.to))
         else:
             self._heard = item
             self._note(Condition.ABSENT, holds=not item.connected)

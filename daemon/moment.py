@@ -1,0 +1,36 @@
+"""What the rules are asked, and what they answer. Times are sample indices at 250 Hz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from daemon.history import History, JudgedBeat
+
+Evidence = dict[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One judged window, and all that is known with it."""
+
+    at: int
+    beat: JudgedBeat | None  # None: a time-out window
+    quiet_since: int  # the last R peak, or the sample from which the signal can be judged if that came later
+    rhythm: Mapping[str, float]  # probabilities of the network's rhythm head
+    missing: float  # fraction of the window
+    history: History
+    standing: AbstractSet[str]  # kinds that hold now, of those judged before this one
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition holds; with `end`, it held until there, and this is the first that is known of its end."""
+
+    onset: int
+    evidence: Evidence = field(default_factory=dict)
+    end: int | None = None
+
+
+Rule = Callable[[Moment], Finding | None]

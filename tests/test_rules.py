@@ -1,0 +1,196 @@
+"""Each condition is raised exactly when its definition says. Beats and time-outs made by hand, no network."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon import config as cfg
+from dsp.signal import RATE_HZ
+from tests.story import DECIDED_S, Story
+
+
+def test_ten_minutes_of_sinus_rhythm_raise_nothing():
+    assert Story().beats("N" * 750).kinds == set()
+
+
+# Asystole and pause
+
+
+def test_asystole_is_raised_by_the_first_time_out_with_4_s_without_a_beat_and_ends_with_the_next_beat():
+    story = Story().beats("N" * 10)  # the last R peak is at 8 s; time-outs come 2.1, 3.6, 5.1 s after it
+    assert story.silence(3.0).alerts("asystole") == []
+    assert story.silence(1.5).alerts("asystole") == [(8.0, 13.1, None)]
+    assert story.silence(6.0).alerts("asystole") == [(8.0, 13.1, None)]
+    assert story.beats("N", 12.0).alerts("asystole") == [(8.0, 13.1, 20.0)]
+
+
+def test_asystole_from_the_first_sample_on_is_seen():
+    assert Story().silence(4.5).alerts("asystole") == [(0.0, 4.5, None)]
+
+
+def test_an_asystole_that_a_beat_ends_before_a_time_out_could_tell_is_raised_all_the_same():
+    """4.5 s: at 3.6 s it was too early, at 5.1 s the beat was there."""
+    story = Story().beats("N" * 10).silence(3.0).beats("N", 4.5)
+    assert story.alerts("asystole") == [(8.0, 13.1, 12.5)]
+    assert story.alerts("pause") == []
+
+
+def test_missing_samples_are_no_asystole():
+    assert Story().beats("N" * 10).silence(9.0, missing=0.5).kinds == set()
+
+
+def test_an_asystole_that_stands_goes_on_standing_through_missing_samples():
+    story = Story().beats("N" * 10).silence(4.5).silence(3.0, missing=0.5).silence(3.0)
+    assert story.alerts("asystole") == [(8.0, 13.1, None)]
+
+
+@pytest.mark.parametrize("probability", [i / 20 for i in range(21)])
+def test_without_beats_either_asystole_or_fibrillation_is_raised_whatever_the_network_says(probability):
+    story = Story().beats("N" * 10).silence(9.0, ventricular_fibrillation=probability)
+    assert story.kinds == {"ventricular_fibrillation" if probability >= 0.6 else "asystole"}
+
+
+def test_an_asystole_that_turns_out_to_be_fibrillation_gives_way_to_it():
+    story = Story().beats("N" * 10).silence(4.5).silence(9.0, ventricular_fibrillation=1.0)
+    ((_, raised, _),) = story.alerts("ventricular_fibrillation")
+    assert story.alerts("asystole") == [(8.0, 13.1, raised)]
+
+
+def test_a_pause_is_recorded_by_the_beat_that_ends_it():
+    assert Story().beats("N" * 10).silence(1.5).beats("N", 3.0).alerts("pause") == [(8.0, 11.6, 11.0)]
+    assert Story().beats("N" * 10).silence(1.5).beats("N", 2.996).alerts("pause") == []
+
+
+def test_an_interval_over_missing_samples_is_no_pause():
+    assert Story().beats("N" * 10).beats("N", 3.5, unknown_rr=True).kinds == set()
+
+
+# Ventricular beats
+
+
+def test_tachycardia_is_raised_at_the_fifth_ventricular_beat_over_100_per_minute():
+    story = Story().beats("N" * 10).beats("VVVV", 0.55)
+    assert story.alerts("ventricular_tachycardia") == []
+    story.beats("V", 0.55)
+    assert story.alerts("ventricular_tachycardia") == [pytest.approx((8.55, 11.35, None), abs=0.02)]
+
+
+@pytest.mark.parametrize(("rate_bpm", "raised"), [(95, False), (100, False), (102, True), (180, True)])
+def test_five_ventricular_beats_are_a_tachycardia_only_when_faster_than_100(rate_bpm, raised):
+    story = Story().beats("N" * 10).beats("V" * 20, 60 / rate_bpm)
+    assert ("ventricular_tachycardia" in story.kinds) is raised
+    assert "ventricular_run" in story.kinds
+
+
+def test_a_slow_run_that_becomes_fast_becomes_a_tachycardia():
+    story = Story().beats("N" * 10).beats("V" * 6, 0.8).beats("V" * 4, 0.4)
+    ((onset, raised, _),) = story.alerts("ventricular_tachycardia")
+    assert (onset, raised) == (8.8, pytest.approx(8.0 + 4.8 + 3 * 0.4 + DECIDED_S))  # with two it is at 100
+
+
+def test_tachycardia_goes_on_over_two_other_beats_and_ends_at_its_last_beat_with_three():
+    story = Story().beats("N" * 10).beats("V" * 10, 0.4).beats("NN").beats("V" * 3, 0.4).beats("NN")
+    assert [end for _, _, end in story.alerts("ventricular_tachycardia")] == [None]
+    last_v = story.r_peak / RATE_HZ - 1.6
+    story.beats("N")
+    assert [end for _, _, end in story.alerts("ventricular_tachycardia")] == [pytest.approx(last_v)]
+
+
+def test_tachycardia_ends_when_no_beat_comes_for_3_s():
+    story = Story().beats("N" * 10).beats("V" * 10, 0.4).silence(1.5)
+    assert [end for _, _, end in story.alerts("ventricular_tachycardia")] == [None]
+    assert [end for _, _, end in story.silence(1.5).alerts("ventricular_tachycardia")] == [12.0]
+
+
+@pytest.mark.parametrize("beats", [3, 4])
+def test_three_or_four_ventricular_beats_are_one_run_from_the_first_to_the_last(beats):
+    story = Story().beats("N" * 10).beats("V" * beats, 0.5).beats("N" * 5)
+    assert story.alerts("ventricular_run") == [(8.5, 9.5 + DECIDED_S, 8.0 + beats * 0.5)]
+    assert story.kinds == {"ventricular_run"}
+
+
+def test_a_run_gives_way_to_the_tachycardia_that_it_becomes_and_does_not_come_back():
+    story = Story().beats("N" * 10).beats("V" * 12, 0.4).beats("N").beats("V" * 4, 0.4).beats("N" * 5)
+    assert len(story.alerts("ventricular_tachycardia")) == 1
+    ((_, _, end),) = story.alerts("ventricular_run")
+    assert end == story.alerts("ventricular_tachycardia")[0][1]
+
+
+def test_a_run_ends_when_no_beat_follows():
+    story = Story().beats("N" * 10).beats("VVV", 0.5).silence(3.0)
+    assert story.alerts("ventricular_run") == [(8.5, 10.1, 9.5)]
+
+
+@pytest.mark.parametrize(
+    ("letters", "couplets"), [("V", 0), ("VV", 1), ("VVV", 0), ("VVVV", 0), ("VNVNV", 0), ("VVNVV", 2)]
+)
+def test_a_couplet_is_exactly_two_ventricular_beats(letters, couplets):
+    story = Story().beats("N" * 10).beats(letters, 0.5).beats("N" * 5)
+    assert len(story.alerts("ventricular_couplet")) == couplets
+
+
+def test_a_couplet_is_recorded_by_the_beat_after_it():
+    story = Story().beats("N" * 10).beats("VV", 0.5).beats("N")
+    assert story.alerts("ventricular_couplet") == [(8.5, 10.4, 9.0)]
+
+
+def test_frequent_pvcs_begin_with_ten_in_a_minute_and_end_with_five():
+    story = Story().beats("NNNNV" * 9)
+    assert story.alerts("frequent_pvc") == []
+    story.beats("NNNNV")
+    assert story.alerts("frequent_pvc") == [(4.0, 40.6, None)]  # from the first of the ten
+    story.beats("NNNNNNNNNNN" + "V").beats("N" * 30)  # over a minute since the first few, more than five within one
+    assert [end for _, _, end in story.alerts("frequent_pvc")] == [None]
+    story.beats("N" * 40)
+    assert [end is None for _, _, end in story.alerts("frequent_pvc")] == [False]
+
+
+# Supraventricular beats
+
+
+def test_three_supraventricular_beats_are_a_run_and_two_are_none():
+    assert Story().beats("N" * 10).beats("SS", 0.5).beats("N" * 5).kinds == set()
+    story = Story().beats("N" * 10).beats("SSS", 0.5).beats("N" * 5)
+    assert story.alerts("supraventricular_run") == [(8.5, 10.1, 9.5)]
+    assert story.kinds == {"supraventricular_run"}
+
+
+# Rates
+
+
+@pytest.mark.parametrize(
+    ("rate_bpm", "kind"),
+    [(30, "extreme_bradycardia"), (39, "extreme_bradycardia"), (41, None), (139, None), (142, "extreme_tachycardia")],
+)
+def test_extreme_rates_are_below_40_and_above_140(rate_bpm, kind):
+    assert Story().beats("N" * 30, 60 / rate_bpm).kinds == ({kind} if kind else set())
+
+
+@pytest.mark.parametrize(("kind", "beats", "rr_s"), [("extreme_bradycardia", 5, 1.6), ("extreme_tachycardia", 17, 0.4)])
+def test_extreme_rates_need_their_number_of_beats(kind, beats, rr_s):
+    story = Story().beats("N" * (beats - 1), rr_s)
+    assert story.kinds == set()
+    story.beats("N", rr_s)
+    assert story.alerts(kind) == [(rr_s, pytest.approx(beats * rr_s + DECIDED_S), None)]  # from the first of them
+
+
+def test_an_extreme_rate_ends_only_when_it_is_back_by_a_twentieth():
+    story = Story().beats("N" * 10, 1.6).beats("N" * 20, 60 / 41)
+    assert [end for _, _, end in story.alerts("extreme_bradycardia")] == [None]
+    story.beats("N" * 20, 60 / 43)
+    assert [end is None for _, _, end in story.alerts("extreme_bradycardia")] == [False]
+
+
+def test_the_long_interval_of_an_asystole_is_no_bradycardia():
+    story = Story().beats("N" * 20).silence(9.0).beats("N" * 20, [9.6] + [0.8] * 19)
+    assert story.kinds == {"asystole"}
+
+
+def test_a_bradycardia_after_an_asystole_is_raised():
+    story = Story().beats("N" * 20).silence(9.0).beats("N" * 6, [9.6] + [1.7] * 5)
+    assert story.kinds == {"asystole", "extreme_bradycardia"}
+
+
+def test_every_number_of_beats_that_the_configuration_allows_can_be_reached():
+    limits = cfg.Alerts(extreme_tachycardia=cfg.ExtremeTachycardia(beats=30))
+    assert Story(limits).beats("N" * 30, 0.4).kinds == {"extreme_tachycardia"}
