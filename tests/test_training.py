@@ -16,7 +16,7 @@ from training import splits
 from training.export import IR_VERSION, OPSET, layout_arrays, layout_of, random_weights, write
 from training.layout import HEADS, KERNEL, NORM_EPSILON, STEM_KERNEL, STEM_STRIDE, TAIL_STRIDE, Layout
 from training.packed import AFTER_R, COVERED, Packed, pack
-from training.records import AF, OTHER, UNKNOWN, Lead, N, S, V, at_peak, filtered, wfdb_leads
+from training.records import AF, BEAT_OF, OTHER, UNKNOWN, Lead, N, S, V, at_peak, filtered, wfdb_leads
 from training.score import area, beat_f1, beat_offsets, rhythm_offsets, softmax
 
 DATA = splits.data_folder()
@@ -59,6 +59,13 @@ def lead_with(beats=(), spans=(), samples=5000, missing=slice(0, 0)):
     lost = np.zeros(samples, bool)
     lost[missing] = True
     return Lead("mitdb", "101", 0, ecg_mv, lost, np.array(beats, np.int64).reshape(-1, 2), tuple(spans))
+
+
+def test_beats_have_the_classes_of_ec57_and_doubtful_ones_none():
+    classes = {"N": "BLNRej", "S": "AJSa", "V": "EV"}
+    assert {symbol: "NSV"[label] for symbol, label in BEAT_OF.items()} == {
+        symbol: name for name, symbols in classes.items() for symbol in symbols
+    }
 
 
 def test_packing_keeps_the_signal_to_its_resolution_and_every_label():
