@@ -29,11 +29,12 @@ AVERAGE_SAMPLES = 25  # 100 ms
 DOMINANCE_SAMPLES = 50  # 200 ms: the heart cannot beat again sooner
 LOOK_BACK_SAMPLES = 40  # an R peak lies within 160 ms before the peak of its energy
 LEARNING_S = 3
-FLOOR_MV = 0.003  # of energy: a QRS complex of about 60 uV. Less is amplifier noise
+FLOOR_MV = 0.006  # of energy: a QRS complex of about 0.12 mV. IEC 60601-2-27 has 0.15 mV and less not counted
 
 THRESHOLD = 0.30  # of the way from the noise level to the QRS level
 SEARCH_BACK_THRESHOLD = 0.45  # of the threshold
 SEARCH_BACK_RR = 1.5  # of the median RR interval
+SEARCH_BACK_SAMPLES = 8 * RATE_HZ  # an older peak is history: nobody keeps its window
 T_WAVE_SAMPLES = 90  # 360 ms
 T_WAVE_ENERGY = 0.5  # of the beat before
 DEAF_SAMPLES = 4 * RATE_HZ
@@ -98,7 +99,7 @@ class Peaks:
         )
         settled = slice(before, len(energy) - DOMINANCE_SAMPLES)
         dominant = energy == maximum_filter1d(energy, 2 * DOMINANCE_SAMPLES + 1, mode="constant")
-        dominant &= energy > FLOOR_MV
+        dominant &= energy > 0
         found = []
         for place in np.flatnonzero(dominant[settled]) + settled.start:
             index = int(place) + self._start
@@ -144,7 +145,7 @@ class Levels:
 
     def _set(self) -> None:
         noise = median(self._noise)
-        self.threshold = noise + THRESHOLD * (median(self._qrs) - noise)
+        self.threshold = max(FLOOR_MV, noise + THRESHOLD * (median(self._qrs) - noise))
 
 
 class Detector:
@@ -163,20 +164,22 @@ class Detector:
     def __call__(self, clean: Block) -> list[Beat]:
         if self._learned_at is None:
             self._learned_at = clean.start + LEARNING_S * RATE_HZ
+        peaks = self._peaks(clean)
         beats: list[Beat] = []
-        for peak in self._peaks(clean):
-            if self._levels is not None:
-                beats += self._decide(peak, self._levels)
-            elif peak.at < self._learned_at:
-                self._learning.append(peak)
-            else:
-                beats += self._learn([*self._learning, peak])
+        if self._levels is None:
+            while peaks and (peaks[0].at <= self._learned_at or not self._learning):
+                self._learning.append(peaks.pop(0))  # after seconds without any, the first peak must do
+            if not self._learning or clean.end <= self._learned_at:
+                return []
+            beats = self._learn(max(self._learned_at, self._learning[-1].at))
+        assert self._levels is not None
+        for peak in peaks:
+            beats += self._decide(peak, self._levels)
         return beats
 
-    def _learn(self, peaks: list[Peak]) -> list[Beat]:
+    def _learn(self, now: int) -> list[Beat]:
         """Levels from the first seconds, and the beats that were in them."""
-        self._learning = []
-        now = peaks[-1].at
+        peaks, self._learning = self._learning, []
         loudest = sorted(peak.energy for peak in peaks)[-LEARNING_S:]  # about a beat for each second
         self._levels = Levels(median(loudest))
         self._halved_at = now
@@ -202,8 +205,11 @@ class Detector:
         missed, last = self._passed_over, self._last
         if missed is None or last is None:
             return []
+        if peak.at - missed.r_peak > SEARCH_BACK_SAMPLES:
+            self._passed_over = None
+            return []
         overdue = peak.r_peak - last.r_peak > SEARCH_BACK_RR * median(self._rr_samples)
-        if not overdue or missed.energy <= SEARCH_BACK_THRESHOLD * levels.threshold:
+        if not overdue or missed.energy <= max(FLOOR_MV, SEARCH_BACK_THRESHOLD * levels.threshold):
             return []
         levels.saw_qrs(missed.energy)
         return [self._accept(missed, peak.at)]
