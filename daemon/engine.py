@@ -35,15 +35,21 @@ class Engine:
     def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
         began = perf_counter()
         try:
-            answers = self._backend.infer(windows)
+            answers = self._run(windows)
         except EngineError as error:
             if self.failing:
                 raise  # the fallback broke too: nothing is left
             log.exception("engine %s broke (%s); going on with %s", self.name, error, FALLBACK)
             self.failing, self.name = True, FALLBACK
             self._backend = self._stack.enter_context(open_backend(FALLBACK, self._model))
-            answers = self._backend.infer(windows)
+            answers = self._run(windows)
         self._took_ms.append(1e3 * (perf_counter() - began))
+        return answers
+
+    def _run(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
+        answers = self._backend.infer(windows)
+        if not all(np.isfinite(answer).all() for answer in answers):
+            raise EngineError(f"{self.name}: its answers are no numbers")  # to any threshold, NaN means all is well
         return answers
 
     def latency(self) -> Latency:

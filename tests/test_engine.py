@@ -1,0 +1,110 @@
+"""The engine in use: one that breaks loses no window, and is told of."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from daemon.engine import FALLBACK, open_engine
+from engines.backend import BACKENDS, EngineError
+from engines.model import Head, Manifest, Model
+
+MODEL = Model(
+    Path("none.onnx"),
+    Manifest("", "1", 250, "ecg", (1, 1, 1, 4), 2, "rms", (Head("beat", ("a", "b")), Head("rhythm", ("c",)))),
+)
+
+
+class Scripted:
+    """A backend that answers its name's number, until it has answered so often; then it does as `fails` says."""
+
+    def __init__(self, answer: float, answers: int, fails=None) -> None:
+        self.answer, self.answers, self.fails = answer, answers, fails
+        self.windows = []
+        self.closed = False
+
+    def infer(self, windows):
+        self.windows.append(windows)
+        self.answers -= 1
+        if self.answers < 0 and self.fails is None:
+            raise EngineError("the GPU has fallen off the bus")
+        answer = self.fails if self.answers < 0 else self.answer
+        return np.array([[0.0, self.answer]]), np.array([[answer]])
+
+
+@pytest.fixture
+def backends(monkeypatch):
+    """Puts scripted backends into the table, under these names."""
+
+    def install(**scripted: Scripted) -> None:
+        for name, backend in scripted.items():
+            module = ModuleType(f"scripted_{name}")
+
+            @contextmanager
+            def open_it(model, backend=backend):
+                yield backend
+                backend.closed = True
+
+            module.open_engine = open_it
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            monkeypatch.setitem(BACKENDS, name, module.__name__)
+
+    return install
+
+
+def window(number: float) -> np.ndarray:
+    return np.full((1, 1, 1, 4), number, np.float32)
+
+
+def answered(engine, number: float) -> float:
+    return float(engine.infer(window(number))[1][0, 0])
+
+
+@pytest.mark.parametrize("fails", [None, float("nan"), float("inf")])
+def test_the_window_on_which_an_engine_breaks_is_answered_by_the_cpu(backends, fails):
+    first, second = Scripted(1.0, answers=3, fails=fails), Scripted(2.0, answers=99)
+    backends(tensorrt=first, **{FALLBACK: second})
+    with open_engine("tensorrt", MODEL) as engine:
+        assert (engine.name, engine.failing) == ("tensorrt", False)
+        assert [answered(engine, number) for number in (1, 2, 3, 4)] == [1.0, 1.0, 2.0, 2.0]
+        assert (engine.name, engine.failing) == (FALLBACK, True)
+    assert [float(each[0, 0, 0, 0]) for each in second.windows] == [3, 4]
+    assert first.closed
+    assert second.closed
+
+
+@pytest.mark.parametrize("fails", [None, float("nan")])
+def test_when_the_fallback_breaks_too_the_error_ends_the_daemon(backends, fails):
+    backends(tensorrt=Scripted(1.0, answers=1), **{FALLBACK: Scripted(2.0, answers=1, fails=fails)})
+    with open_engine("tensorrt", MODEL) as engine:
+        assert answered(engine, 1) == 2.0
+        with pytest.raises(EngineError):
+            engine.infer(window(2))
+
+
+def test_an_engine_that_breaks_in_its_first_run_is_replaced_before_the_first_beat(backends):
+    backends(tensorrt=Scripted(1.0, answers=0), **{FALLBACK: Scripted(2.0, answers=99)})
+    with open_engine("tensorrt", MODEL) as engine:
+        assert engine.failing
+
+
+def test_a_bug_in_a_backend_is_not_taken_for_a_broken_engine(backends):
+    class Buggy(Scripted):
+        def infer(self, windows):
+            raise TypeError
+
+    backends(tensorrt=Buggy(1.0, answers=0))
+    with pytest.raises(TypeError), open_engine("tensorrt", MODEL):
+        pass
+
+
+def test_latency_is_of_the_windows_that_were_run(backends):
+    backends(tensorrt=Scripted(1.0, answers=99))
+    with open_engine("tensorrt", MODEL) as engine:
+        latency = engine.latency()
+        assert 0.0 < latency.engine_p50_ms <= latency.engine_p99_ms < 1000.0
