@@ -148,5 +148,7 @@ class Judging:
 def open_judging(config: Config, model: Model) -> Iterator[Work]:
     with open_engine(config.engine.backend, model) as engine, open_publisher(config.publish.bind) as publisher:
         judging = Judging(config, model, engine, publisher)
-        yield judging
-        judging.close()
+        try:
+            yield judging
+        finally:  # whatever ends the daemon: an alert that no one watches any more is not open
+            judging.close()
