@@ -133,9 +133,10 @@ def _delay() -> None:
             running, player, speed=DELAY_SPEED, heard=note, sent=lambda due_s: sent.append((due_s, monotonic()))
         )
     due = [patch_s for patch_s, _ in sent]
-    delays_ms = [1e3 * (host_s - sent[place][1]) for at_s, host_s in heard if (place := bisect_left(due, at_s)) < len(sent)]
+    places = [(bisect_left(due, at_s), host_s) for at_s, host_s in heard]
+    delays_ms = [1e3 * (host_s - sent[place][1]) for place, host_s in places if place < len(sent)]
     p50, p99 = np.percentile(delays_ms, [50, 99])
-    _line("window's last sample to message at subscriber", f"p50 {p50:.1f} ms   p99 {p99:.1f} ms   {len(delays_ms)} beats")
+    _line("window's last sample to subscriber", f"p50 {p50:.1f} ms   p99 {p99:.1f} ms   {len(delays_ms)} beats")
 
 
 def _rss_mb(pid: int) -> float:

@@ -47,8 +47,8 @@ def find_model(name: str) -> model.Model:
 def stop_asked() -> Iterator[int]:
     """A file descriptor that becomes readable when SIGINT or SIGTERM comes.
 
-    Whichever thread the kernel gives the signal to: blocking the signals and waiting for them would need every thread to
-    block them, and numerical libraries start theirs when they are imported.
+    Whichever thread the kernel gives the signal to: blocking the signals and waiting for them would need every thread
+    to block them, and numerical libraries start theirs when they are imported.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -29,8 +29,8 @@ class Clock:
     def place(self, frames: list[Frame], waited_s: float) -> list[Block]:
         """Blocks for `frames`, each contiguous with the one before unless it starts later.
 
-        `waited_s`: how long nothing had come before the first of them, by the reader's own time-outs. It tells how often
-        a short sequence number has wrapped.
+        `waited_s`: how long nothing had come before the first of them, by the reader's own time-outs. It tells how
+        often a short sequence number has wrapped.
         """
         blocks: list[Block] = []
         counts: list[int] = []

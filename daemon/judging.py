@@ -48,14 +48,14 @@ class Judging:
         self._status_due_s = 0.0
 
     def __call__(self, items: list[Any]) -> Iterator[Any]:
-        """Judge and publish; hands nothing on."""
+        """Judge and publish; yields each item when it is done with it."""
         for item in items:
             self._take(item)
+            yield item
         if monotonic() >= self._status_due_s:
             self._status_due_s = monotonic() + STATUS_EVERY_S
             self._send_status()
         self._publisher.welcome()
-        return iter(())
 
     def close(self) -> None:
         """Close what is open: the daemon stops."""

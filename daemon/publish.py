@@ -21,6 +21,10 @@ QUEUED_MESSAGES = 10_000
 """Per subscriber. A subscriber that falls further behind loses messages, sees it by `seq`, and stalls no one."""
 
 
+SERVICE_DIRECTORY = Path("/run/rhythmd")
+"""systemd's runtime directory for the installed service."""
+
+
 def runtime_directory() -> Path:
     """Where sockets live: systemd's runtime directory, else the user's own."""
     given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
@@ -31,6 +35,12 @@ def runtime_directory() -> Path:
 
 def resolve(address: str) -> str:
     return address.replace("{runtime}", str(runtime_directory()))
+
+
+def reachable(address: str) -> str:
+    """Like `resolve`, for who looks for a daemon: the installed service's socket comes before one's own."""
+    of_service = Path(address.removeprefix("ipc://").replace("{runtime}", str(SERVICE_DIRECTORY)))
+    return f"ipc://{of_service}" if address.startswith("ipc://") and of_service.exists() else resolve(address)
 
 
 class Publisher:

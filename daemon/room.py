@@ -13,7 +13,7 @@ STOP: Final = object()
 """Always the last item down a queue."""
 
 Work = Callable[[list[Any]], Iterable[Any]]
-"""All that waits in the inbox, in order; returns what goes on to the next room."""
+"""All that waits in the inbox, in order; yields what goes on to the next room, as it is done."""
 
 
 class Room(threading.Thread):
@@ -47,6 +47,7 @@ class Room(threading.Thread):
                     for result in work([item for item in items if item is not STOP]):
                         if self._outbox is not None:
                             self._outbox.put(result)  # full: wait. Only the reader may lose data
+                        self.busy_since_s = monotonic()  # slow is not stuck
                     self.busy_since_s = None
         except Exception as error:  # a bug, or an engine with no way out: the process ends, systemd restarts it
             self.error = error

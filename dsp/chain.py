@@ -14,7 +14,7 @@ from dsp.windows import WindowCutter
 
 
 class Chain:
-    """One session of one lead. However the signal is cut into blocks, the same comes out, bit for bit, in the same order.
+    """One session of one lead. However the signal is cut into blocks, the same comes out, bit for bit, in one order.
 
     Takes blocks at the patch's rate, gives at 250 Hz the cleaned block, and of what is settled by it the changes of
     quality and the windows, by the sample that settled them.

@@ -44,7 +44,7 @@ def _check(session: ort.InferenceSession, model: Model) -> None:
     manifest = model.manifest
     shapes = {tensor.name: tuple(tensor.shape) for tensor in (*session.get_inputs(), *session.get_outputs())}
     batch = manifest.input_shape[0]
-    promised = {manifest.input_name: manifest.input_shape}
+    promised: dict[str, tuple[int, ...]] = {manifest.input_name: manifest.input_shape}
     promised |= {head.name: (batch, len(head.labels)) for head in manifest.heads}
     if shapes != promised:
         raise EngineError(f"{model.onnx} has the tensors {shapes}, its manifest says {promised}")

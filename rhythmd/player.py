@@ -16,9 +16,6 @@ from dsp.resample import Resampler
 from dsp.signal import RATE_HZ, Block
 from rhythmd.recording import RecordError, Recording
 
-FULL_SCALE_COUNTS = {"rhythmd": 2**15 - 1, "cyton": 2**23 - 1}
-"""The greatest number that each link's wire can hold."""
-
 _BLOCK_SAMPLES = 4096
 _HUM_HZ, _HUM_MV, _HISS_MV = 50.0, 0.4, 0.1  # what an electrode that hangs in the air picks up
 
@@ -88,7 +85,7 @@ def on_the_wire(recording: Recording, link_name: str) -> Recording:
         counts, gain = _resampled_mv(recording), 1.0
     if gain != link.counts_per_mv:
         counts = np.rint(counts / gain * link.counts_per_mv)
-    full_scale = FULL_SCALE_COUNTS[link_name]
+    full_scale = link.full_scale_counts
     counts = np.clip(counts, -full_scale - 1, full_scale)
     return replace(recording, rate_hz=link.rate_hz, counts=counts, counts_per_mv=link.counts_per_mv)
 
@@ -115,7 +112,7 @@ class Player:
         self.link: Link = LINKS[link_name]
         self.faults = faults or Faults()
         self._seed, self._loop = seed, loop
-        self._full_scale = FULL_SCALE_COUNTS[link_name]
+        self._full_scale = self.link.full_scale_counts
         size = self.link.samples_per_frame
         counts = on_the_wire(recording, link_name).counts
         self._frames = counts[: len(counts) // size * size].reshape(-1, size)  # (frame, sample)

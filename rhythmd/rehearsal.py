@@ -1,4 +1,4 @@
-"""The real daemon in a process of its own, a player in place of the patch, and a subscriber: for demo, bench and tests."""
+"""The real daemon in its own process, a player in place of the patch, and a subscriber: for demo, bench and tests."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Subscriber:
         self._socket.close()
         self._context.term()
 
-    def __enter__(self) -> Subscriber:
+    def __enter__(self) -> Subscriber:  # noqa: PYI034 typing.Self comes with Python 3.11
         return self
 
     def __exit__(

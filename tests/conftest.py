@@ -15,7 +15,7 @@ def record(name: str) -> str:
     """The path of a PhysioNet record such as `mitdb/100`, without suffix; skips the test where it is not there."""
     path = DATA / name
     if not path.with_suffix(".hea").exists():
-        database = name.split("/")[0]
+        database, _, _ = name.partition("/")
         command = f"import wfdb; wfdb.dl_database('{database}', '{DATA / database}')"
         pytest.skip(f'{path} is not here; python -c "{command}" downloads it, or set RHYTHMD_DATA')
     return str(path)

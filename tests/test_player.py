@@ -26,7 +26,7 @@ from dsp.gaps import Bridge
 from dsp.resample import Resampler
 from dsp.signal import Block
 from rhythmd.commands import simulate as command
-from rhythmd.player import FULL_SCALE_COUNTS, Fate, Faults, Player, Span, excerpt, on_the_wire
+from rhythmd.player import Fate, Faults, Player, Span, excerpt, on_the_wire
 from rhythmd.pty_port import play
 from rhythmd.recording import RecordError, Recording, shipped
 
@@ -85,7 +85,7 @@ def test_another_rate_passes_the_daemons_own_resampler(rate_hz):
 
 @pytest.mark.parametrize("link_name", LINK_NAMES)
 def test_what_the_wire_cannot_hold_is_clipped_and_flagged(link_name):
-    full_scale = FULL_SCALE_COUNTS[link_name]
+    full_scale = LINKS[link_name].full_scale_counts
     recording = recording_of(np.repeat([0, full_scale + 1000, 5, full_scale - 1], 10), link_name)
     frames = decoded(Player(recording, link_name).turns(), link_name)
     assert counts_of(frames) == [0] * 10 + [full_scale] * 10 + [5] * 10 + [full_scale - 1] * 10

@@ -23,6 +23,7 @@ class Link:
     sequence_modulus: int
     rate_hz: float
     counts_per_mv: float
+    full_scale_counts: int  # the greatest count that the wire holds; the least is one below its negative
     baud: int
     start_command: bytes = b""
     stop_command: bytes = b""
@@ -38,6 +39,7 @@ LINKS = {
         sequence_modulus=rhythmd.SEQUENCE_MODULUS,
         rate_hz=250.0,
         counts_per_mv=rhythmd.COUNTS_PER_MV,
+        full_scale_counts=2**15 - 1,
         baud=115200,
     ),
     "cyton": Link(
@@ -49,6 +51,7 @@ LINKS = {
         sequence_modulus=cyton.SEQUENCE_MODULUS,
         rate_hz=250.0,
         counts_per_mv=cyton.COUNTS_PER_MV,
+        full_scale_counts=2**23 - 1,
         baud=115200,
         start_command=b"b",
         stop_command=b"s",

@@ -46,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--output-dir {args.output_dir}: {error.strerror}") from None
     failed = 0
     with _progress(args.records) as bar:
-        for record, error in _all_done(args, config):
-            if error is None:
+        for record, wrong in _all_done(args, config):
+            if wrong is None:
                 bar.update(round(duration_s(record) / 60, 1))
             else:
                 failed += 1
-                bar.write(f"rhythmd: {error}", file=sys.stderr)
+                bar.write(f"rhythmd: {wrong}", file=sys.stderr)
     return 2 if failed else 0
 
 

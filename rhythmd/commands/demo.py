@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     settings = f'engine.model = "{args.model}"\n' if args.model else ""
     try:
         recording = shipped()
-        _title(f"1. {recording.name}, AHA database sample by way of PhysioNet (ODC-By 1.0), at {args.speed:g} x real time")
+        _title(
+            f"1. {recording.name}, AHA database sample by way of PhysioNet (ODC-By 1.0), at {args.speed:g} x real time"
+        )
         with rehearsal.daemon(settings) as running:
             received = rehearsal.rehearse(running, Player(recording, "rhythmd"), speed=args.speed, heard=_show)
         _score(received)

@@ -25,13 +25,24 @@ import numpy as np
 from daemon.app import find_model
 from daemon.config import Config, ConfigError, load
 from daemon.messages import Status
-from daemon.publish import resolve
+from daemon.publish import reachable
 from engines.backend import BACKENDS, EngineError, open_backend
 from rhythmd.subscriber import Subscriber
 
-PACKAGES = ("rhythmd", "numpy", "scipy", "pyserial", "pyzmq", "msgspec", "onnxruntime", "wfdb", "tensorrt", "cuda-python")
+PACKAGES = (
+    "rhythmd",
+    "numpy",
+    "scipy",
+    "pyserial",
+    "pyzmq",
+    "msgspec",
+    "onnxruntime",
+    "wfdb",
+    "tensorrt",
+    "cuda-python",
+)
 NEEDED = PACKAGES[:7]
-LISTEN_S = 1.5
+LISTEN_S = 3.0  # three times what a healthy daemon needs between two statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,9 @@ def _examine(config_file: Path | None) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding("ok", "machine", f"{platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}")
+    yield Finding(
+        "ok", "machine", f"{platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    )
     for package in PACKAGES:
         try:
             yield Finding("ok", package, metadata.version(package))
@@ -119,12 +132,14 @@ def _engines(config: Config) -> Iterator[Finding]:
         else:
             yield Finding("ok", name, f"{took_ms:.2f} ms a window" + ", in use" * chosen)
     if Path("/etc/nv_tegra_release").exists() and not find_spec("tensorrt"):
-        yield Finding("note", "jetson", "TensorRT is not visible here: apt install python3-libnvinfer; docs/operations.md")
+        yield Finding(
+            "note", "jetson", "TensorRT is not visible here: apt install python3-libnvinfer; docs/operations.md"
+        )
 
 
 def _daemon(config: Config) -> Iterator[Finding]:
     for address in config.publish.bind:
-        place = resolve(address)
+        place = reachable(address)
         if place.startswith("ipc://") and not Path(place.removeprefix("ipc://")).exists():
             yield Finding("note", "daemon", f"{place}: nothing there")
             continue
@@ -133,6 +148,8 @@ def _daemon(config: Config) -> Iterator[Finding]:
         if received is None:
             yield Finding("note", "daemon", f"{place}: no daemon answers")
         elif isinstance(status := received.message, Status):
-            yield Finding("ok", "daemon", f"{place}: port {status.port}, quality {status.quality}, rhythm {status.rhythm}")
+            yield Finding(
+                "ok", "daemon", f"{place}: port {status.port}, quality {status.quality}, rhythm {status.rhythm}"
+            )
     if sys.platform != "linux":
         yield Finding("note", "system", "rhythmd is built for Linux")

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from daemon.publish import resolve
+from daemon.publish import reachable
 from rhythmd.subscriber import ADDRESS, ALERTS, Received, Subscriber
 
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     show = _as_json if args.json else in_words
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways of stopping are the same good end
     deadline_s = None if args.for_s is None else monotonic() + args.for_s
-    with Subscriber(resolve(args.connect), topics) as subscriber:
+    with Subscriber(reachable(args.connect), topics) as subscriber:
         try:
             while deadline_s is None or monotonic() < deadline_s:
                 received = subscriber.receive(None if deadline_s is None else max(0.0, deadline_s - monotonic()))

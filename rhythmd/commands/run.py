@@ -37,16 +37,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _log(level: str) -> None:
-    """To stderr. journald knows the time already and reads the priority from `<N>`; a terminal wants the time instead."""
+    """To stderr. journald knows the time and reads the priority from `<N>`; a terminal wants the time instead."""
     handler = logging.StreamHandler(sys.stderr)
     under_systemd = "JOURNAL_STREAM" in os.environ
     handler.setFormatter(_ForJournal() if under_systemd else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
-class _ForJournal(logging.Formatter):
-    _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
+
+class _ForJournal(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record).replace("\n", "\n ")  # a trace stays one entry's continuation
-        return f"<{self._PRIORITIES.get(record.levelno, 6)}>{text}"
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}"
