@@ -1,4 +1,8 @@
-"""Is the signal fit to be judged? Decided for each second; a change counts when two seconds agree."""
+"""Is the signal fit to be judged? Decided for each second; a change counts when two seconds agree.
+
+Two unfit seconds in a row agree that the signal is not good, even if each has its own cause: an electrode that swings
+from rail to rail gives saturation and noise by turns, and must not pass for good.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,18 @@ from dsp.signal import LEAD_OFF, MISSING, RATE_HZ, SATURATED, Block, Fitness, Qu
 FLAT_MV = 0.005
 """Peak to peak. Skin is never so quiet, not even in asystole: this is a disconnected or shorted input."""
 
-MOTION_MV = 10.0
-"""Peak to peak of the band-passed signal. QRS complexes reach 5.2 mV in all but 0.1 % of the seconds of mitdb DS1."""
+MOTION_MV = 25.0
+"""Peak to peak of the band-passed signal. QRS complexes reach 5.2 mV in all but 0.1 % of the seconds of mitdb DS1, but
+the ventricular fibrillation in cudb swings by up to 20.0 mV and must not pass for motion."""
 
 ROUGHNESS = 0.05
 """Median second difference over the peak-to-peak value, after the band-pass. The roughest second of ventricular
-fibrillation or tachycardia in vfdb and cudb has 0.033, and it must never pass for noise; 99.9 % of the seconds of mitdb DS1
-have less than 0.025. So this finds gross muscle noise only; the network's noise head judges the rest."""
+fibrillation or tachycardia in vfdb and cudb has 0.033, and it must never pass for noise; 99.9 % of the seconds of
+mitdb DS1 have less than 0.025. So this finds gross muscle noise only; the network's noise head judges the rest."""
+
+NOISE_MV = 0.2
+"""Peak to peak. A line that is quieter is not noise, however rough: in asystole the amplifier's hiss is all there is,
+and to call that noise would put the alarm off."""
 
 
 class QualityMeter:
@@ -40,7 +49,8 @@ class QualityMeter:
         whole = [each[:used].reshape(seconds, RATE_HZ) for each in (self._raw_mv, self._clean_mv, self._marks)]
         changes = []
         for second, fitness in enumerate(_fitness_of(*whole)):
-            if fitness is self._candidate and fitness is not self._fitness:
+            unfit_twice = self._fitness is Fitness.GOOD and Fitness.GOOD not in {fitness, self._candidate}
+            if fitness is not self._fitness and (fitness is self._candidate or unfit_twice):
                 self._fitness = fitness
                 changes.append(Quality(fitness, self._start + (second + 1) * RATE_HZ - 1))
             self._candidate = fitness
@@ -58,7 +68,7 @@ def _fitness_of(raw_mv: np.ndarray, clean_mv: np.ndarray, marks: np.ndarray) -> 
 
     extent_mv = np.ptp(clean_mv, axis=1)
     roughness = np.median(np.abs(np.diff(clean_mv, 2, axis=1)), axis=1)
-    noisy = (extent_mv > MOTION_MV) | (roughness > ROUGHNESS * extent_mv)
+    noisy = (extent_mv > MOTION_MV) | ((roughness > ROUGHNESS * extent_mv) & (extent_mv > NOISE_MV))
     flat = np.ptp(raw_mv, axis=1) < FLAT_MV
     causes = (  # the first that holds is the reason
         (Fitness.LOST, mostly(MISSING)),
