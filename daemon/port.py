@@ -84,7 +84,7 @@ class Reader(threading.Thread):
             while not self._stop_asked.is_set():
                 try:
                     self._read_until_lost()
-                except (serial.SerialException, OSError) as error:  # noqa: PERF203 once per loss
+                except (serial.SerialException, OSError) as error:
                     self._lost(error)
         except Exception as error:  # a bug: the supervisor ends the process, systemd restarts it
             self.error = error

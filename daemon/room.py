@@ -63,6 +63,6 @@ class Room(threading.Thread):
         while items[-1] is not STOP:
             try:
                 items.append(self._inbox.get_nowait())
-            except Empty:  # noqa: PERF203 the end of what waits
+            except Empty:
                 break
         return items

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 SHIPPED = Path(__file__).parent / "aha0201.npz"
-"""AHA sample record 0201 (250 Hz, ventricular ectopy), (c) AHA, by way of PhysioNet, ODC-By 1.0. From the source archive
-of wfdb 4.3.0, `tmp_dl_dir/`, first signal and `.atr`; the file's own `credit` says so too."""
+"""AHA sample record 0201 (250 Hz, ventricular ectopy), (c) AHA, by way of PhysioNet, ODC-By 1.0. From the source
+archive of wfdb 4.3.0, `tmp_dl_dir/`, first signal and `.atr`; the file itself says so too."""
 
 
 NO_DATE = datetime(1970, 1, 1, tzinfo=timezone.utc)
