@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from test_backends import cached_plan, plan_cache, some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - fixtures too
+from tests.test_backends import cached_plan, plan_cache, some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - fixtures too
 
 from engines import build
 from engines.backend import EngineError, open_backend
