@@ -23,7 +23,7 @@ def encode(frame: Frame) -> bytes:
     """The frame's one sample on the first channel, the others at zero. Lead off shows as it does there: at the rail."""
     (count,) = frame.counts
     if frame.lead_off or frame.saturated:
-        count = _RAILS[0] if count >= 0 else _RAILS[2]
+        count = _RAILS[0] if frame.lead_off or count >= 0 else _RAILS[2]
     count = max(_RAILS[2], min(_RAILS[0], count))
     head = bytes([START, frame.sequence % SEQUENCE_MODULUS])
     return head + count.to_bytes(3, "big", signed=True) + bytes(3 * (CHANNELS - 1) + 6) + bytes([STOPS[0]])
