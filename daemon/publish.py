@@ -50,7 +50,7 @@ class Publisher:
         self._socket = socket
         self._sequence: Counter[str] = Counter()
         self._state: dict[str, list[bytes]] = {}  # what a late joiner is told: key -> frames
-        self._subscriptions: Counter[bytes] = Counter()
+        self._subscriptions: set[bytes] = set()
 
     def next_seq(self, topic: str) -> int:
         """The number of the next message of this topic."""
@@ -71,7 +71,7 @@ class Publisher:
 
     def wanted(self, topic: str) -> bool:
         """Whether anyone subscribes to this topic."""
-        return any(topic.encode().startswith(prefix) for prefix, count in self._subscriptions.items() if count > 0)
+        return topic.encode().startswith(tuple(self._subscriptions))
 
     def welcome(self) -> None:
         """Answer the subscriptions that came in: send the state again. Who had it already knows it by its `seq`."""
@@ -80,12 +80,16 @@ class Publisher:
                 request = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            joined, prefix = request[:1] == b"\x01", request[1:]
-            self._subscriptions[prefix] += 1 if joined else -1
-            if joined:
-                for frames in self._state.values():
-                    if frames[0].startswith(prefix):
-                        self._socket.send_multipart(frames)
+            self._answer(request[:1], request[1:])
+
+    def _answer(self, verb: bytes, prefix: bytes) -> None:
+        if verb == b"\x00":  # told once: when the last of those who wanted it has left
+            self._subscriptions.discard(prefix)
+        elif verb == b"\x01":
+            self._subscriptions.add(prefix)
+            for frames in self._state.values():
+                if frames[0].startswith(prefix):
+                    self._socket.send_multipart(frames)
 
 
 @contextmanager

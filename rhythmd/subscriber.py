@@ -35,7 +35,7 @@ class Subscriber:
 
     def __init__(self, address: str = ADDRESS, topics: tuple[str, ...] = ALERTS) -> None:
         self.lost = 0  # messages that this subscriber's topics had and it did not get
-        self._last_seq: dict[str, int] = {}
+        self._last: dict[str, Message] = {}  # of each topic
         self._seen: dict[tuple[str, str], None] = {}  # (id, state) of alerts, oldest first
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
@@ -80,7 +80,7 @@ class Subscriber:
 
     def _is_repeated(self, topic: str, message: Message) -> bool:
         """The state that a late joiner is told reaches everyone: what was here already is not given out again."""
-        last = self._last_seq.get(topic)
+        last = self._last.get(topic)
         if isinstance(message, Alert):
             key = (message.id, message.state)
             if key in self._seen:
@@ -88,9 +88,9 @@ class Subscriber:
             self._seen[key] = None
             if len(self._seen) > 10_000:
                 del self._seen[next(iter(self._seen))]
-        elif message.seq == last:
+        elif message == last:
             return True
-        if last is not None and message.seq > last:
-            self.lost += message.seq - last - 1
-        self._last_seq[topic] = message.seq  # lower than the last one: the daemon has started again
+        if last is not None and message.seq > last.seq:  # else the daemon has started again
+            self.lost += message.seq - last.seq - 1
+        self._last[topic] = message
         return False
