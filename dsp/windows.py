@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.filters import DELAY_SAMPLES
+from dsp.qrs import SEARCH_BACK_SAMPLES
 from dsp.signal import MISSING, RATE_HZ, Beat, Block, Fitness, Window
 
 WINDOW_SAMPLES = 1000
 """4 s at 250 Hz."""
 
 R_INDEX = 850
-"""Where the R peak lies in a beat's window: 600 ms of future. Looking further ahead bought nothing (docs/decisions.md)."""
+"""Where the R peak lies in a beat's window: 600 ms of future. More of it bought nothing (docs/decisions.md)."""
 
 TIME_OUT_SAMPLES = 3 * RATE_HZ // 2
 """No window for 1.5 s: the last 4 s are judged without a beat, so that asystole and fibrillation are seen too."""
@@ -26,7 +27,7 @@ FLOOR_MV = 0.01
 CLIP = 20.0
 """In units of the window's RMS: one artefact must not drive the network's inputs out of every range it has seen."""
 
-_HISTORY = WINDOW_SAMPLES + 8 * RATE_HZ  # a search-back may find a beat that is seconds old
+_HISTORY = WINDOW_SAMPLES + SEARCH_BACK_SAMPLES  # so old may a beat be when it is decided
 
 
 def normalise(ecg_mv: np.ndarray, missing: np.ndarray) -> NDArray[np.float32]:
