@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Full, Queue
 from time import monotonic
 from typing import Any
@@ -84,7 +86,7 @@ class Reader(threading.Thread):
             while not self._stop_asked.is_set():
                 try:
                     self._read_until_lost()
-                except (serial.SerialException, OSError) as error:
+                except (OSError, termios.error) as error:
                     self._lost(error)
         except Exception as error:  # a bug: the supervisor ends the process, systemd restarts it
             self.error = error
@@ -113,10 +115,19 @@ class Reader(threading.Thread):
         if not self._told_absent:
             log.warning("patch %s: %s is away (%s); trying for ever", self._patch.id, self._patch.port, error)
             self._told_absent = True
+        is_there = self._is_there()
         until = monotonic() + self._wait_s * random.uniform(0.8, 1.2)
         while monotonic() < until and not self._stop_asked.wait(SILENT_READ_S):
             self._hand_on(b"")
+            was_there, is_there = is_there, self._is_there()
+            if is_there and not was_there:  # plugged in again: the back-off is for what keeps failing
+                self._wait_s = BACK_OFF_S[0]
+                return
         self._wait_s = min(2 * self._wait_s, BACK_OFF_S[1])
+
+    def _is_there(self) -> bool:
+        """Whether the device has a file; a URL can only be tried."""
+        return "://" not in self._patch.port and Path(self._patch.port).exists()
 
     def _hand_on(self, data: bytes) -> None:
         try:
