@@ -54,6 +54,8 @@ class Energy:
         self._average = np.full(AVERAGE_SAMPLES, 1 / AVERAGE_SAMPLES)
 
     def __call__(self, ecg_mv: np.ndarray) -> np.ndarray:
+        if not len(ecg_mv):
+            return ecg_mv
         filtered, self._state = sosfilt(self._sections, ecg_mv, zi=self._state)
         band = np.concatenate([self._band, filtered])
         slopes = np.concatenate([self._slopes, np.abs(band[SLOPE_SAMPLES:] - band[:-SLOPE_SAMPLES])])
