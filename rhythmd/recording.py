@@ -62,7 +62,7 @@ def shipped_beats() -> tuple[list[int], list[str]]:
 
 def read(path: str, lead: str | None = None) -> Recording:
     """Record `path` (no suffix, as wfdb takes it), one lead: by name, by index from 0, or the first ECG lead."""
-    wfdb = _wfdb()
+    wfdb, path = _wfdb(), stem(path)
     header = _header(path)
     names = header.sig_name or []
     index = _lead_index(names, lead, path)
@@ -84,10 +84,15 @@ def read(path: str, lead: str | None = None) -> Recording:
     )
 
 
+def stem(path: str) -> str:
+    """The record of a file: a shell's `*` gives files."""
+    return path.removesuffix(".hea").removesuffix(".dat").removesuffix(".mat")
+
+
 def duration_s(path: str) -> float:
     """How long a record is by its header; 0 for one that cannot be read."""
     try:
-        header = _header(path)
+        header = _header(stem(path))
     except RecordError:
         return 0.0
     return float((header.sig_len or 0) / header.fs)
@@ -97,7 +102,7 @@ def _header(path: str) -> Any:
     try:
         return _wfdb().rdheader(path)
     except FileNotFoundError:
-        raise RecordError(f"{path}: no such record; give its path without .hea or .dat") from None
+        raise RecordError(f"{path}: no such record (no {path}.hea)") from None
     except RecordError:
         raise
     except Exception as error:  # likewise

@@ -23,7 +23,7 @@ from daemon.app import find_model
 from daemon.config import Config, ConfigError, load
 from engines.backend import open_backend
 from rhythmd.analysis import analyze, write_alerts, write_annotations
-from rhythmd.recording import RecordError, duration_s, read
+from rhythmd.recording import RecordError, duration_s, read, stem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = load(args.config) if args.config else Config()
     find_model(config.engine.model)  # a bad model is one error, not one for each record
-    names = [Path(record).name for record in args.records]
+    names = [Path(stem(record)).name for record in args.records]
     if twice := {name for name in names if names.count(name) > 1}:
         raise RecordError(f"{', '.join(sorted(twice))}: given twice; results are named after the record")
     try:
