@@ -1,14 +1,18 @@
 """The published language: every message, as subscribers decode it. Needs msgspec alone.
 
-docs/alerts.md explains the fields; docs/schema/ holds the JSON Schemas that are made from these classes.
+docs/alerts.md explains the fields; `python -m daemon.messages docs/schema` writes the JSON Schemas of these classes.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import datetime
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes; new fields do not raise it."""
@@ -26,7 +30,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     seq: int  # of this topic, from 1 at the daemon's start: a jump means loss
     patch: str
     sample: int  # index at the patch's own rate that the message speaks of
-    utc: datetime  # of that sample
+    utc: Annotated[datetime, Meta(tz=True)]  # of that sample
 
 
 class Alert(Message, frozen=True, kw_only=True):
@@ -108,3 +112,16 @@ TOPICS: dict[str, type[Message]] = {"alert.": Alert, "event.": Alert, "beat": Be
 def type_of(topic: str) -> type[Message] | None:
     """The class of a topic's messages; None for one that this version does not know."""
     return next((kind for prefix, kind in TOPICS.items() if topic.startswith(prefix)), None)
+
+
+def schemas() -> dict[str, str]:
+    """The JSON Schema of each message, by file name."""
+    return {
+        f"{kind.__name__.lower()}.json": json.dumps(msgspec.json.schema(kind), indent=2) + "\n"
+        for kind in (Alert, Beat, Status, Wave)
+    }
+
+
+if __name__ == "__main__":
+    for file, schema in schemas().items():
+        (Path(sys.argv[1]) / file).write_text(schema)
