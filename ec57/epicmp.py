@@ -6,7 +6,7 @@ Atrial flutter is not fibrillation: a test that calls it so is wrong.
 
 Episodes and durations agree with `epicmp -A -V` of WFDB 10.7, but for one thing: where the header does not tell the
 record's length, epicmp compares no episode at all; here the reference's last annotation ends the comparison, as the
-program's own notes intend.
+program's own notes intend. (Nor does an episode that ends at sample 0 end the reading, as it does there.)
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Ventricular fibrillation is a long ventricular run; atrial fibrillation or flutt
 every normal beat in it a supraventricular one. A single beat is a run of 1.
 
 Counts agree with `rxr -S` of WFDB 10.7, but for one thing: rxr enters each of its four passes with the annotation that
-the pass before left behind, as if it stood at sample 0; here each pass starts clean.
+the pass before left behind, as if it stood at sample 0; here each pass starts clean. (Nor is a run within 150 ms of
+sample 0 met by a long one that is not there, as it is when rxr is told to leave out no learning period.)
 """
 
 from __future__ import annotations
