@@ -72,10 +72,11 @@ class Judge:
         }
         beat = self._judge_beat(window, by_head["beat"])
         out: list[JudgedBeat | AlertEvent] = [beat] if beat else []
-        noise = 1.0 if window.fitness is Fitness.NOISY else by_head["rhythm"]["noise"]
-        out += self.book.note("noise", self._noise(window.at, noise), window.at)
-        if window.fitness in TECHNICAL:
+        if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
             self._quiet_since = window.at  # an electrode that was off has not stopped a heart
+        else:
+            noise = 1.0 if window.fitness is Fitness.NOISY else by_head["rhythm"]["noise"]
+            out += self.book.note("noise", self._noise(window.at, noise), window.at)
         if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
             return out

@@ -174,6 +174,10 @@ def test_noise_is_raised_after_10_s_whether_the_network_or_the_meter_sees_it():
     assert Told().beats(10).beats(5, noise=1.0).beats(20).opened == []
 
 
+def test_an_electrode_that_is_off_is_not_told_as_noise_too():
+    assert Told().beats(10).becomes(Fitness.LEAD_OFF).silence(60.0, noise=1.0).opened == ["lead_off"]
+
+
 def test_signal_lost_stands_while_either_the_patch_is_silent_or_samples_are_missing():
     told = Told()
     told.judge.condition(Condition.SILENT, holds=True, at=100)
