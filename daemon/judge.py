@@ -54,7 +54,6 @@ class Judge:
             raise cfg.ConfigError(
                 f"engine.model: the manifest must have {needed}; choose a model made for this version"
             )
-        self._limits = alerts
         self._rules = rules_of(alerts)
         self.book = AlertBook(alerts, origin)
         self.history = History()
