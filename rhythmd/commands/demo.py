@@ -25,7 +25,7 @@ LEAD_OFF = Span(at_s=131.0, for_s=8.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--speed", type=float, default=60.0, help="times real time (default: %(default)g)")
+    parser.add_argument("--speed", type=float, default=120.0, help="times real time (default: %(default)g)")
     parser.add_argument("--model", help="another model than the shipped one")
 
 
