@@ -24,12 +24,13 @@ from dsp.chain import Chain
 from dsp.filters import Bandpass
 from dsp.gaps import Bridge
 from dsp.signal import Block
-from engines.backend import EngineError, open_backend
+from engines.backend import open_backend
+from engines.errors import EngineError
 from rhythmd import rehearsal
 from rhythmd.player import Player, excerpt
 from rhythmd.pty_port import play
 from rhythmd.recording import shipped
-from rhythmd.subscriber import Subscriber
+from rhythmd.subscriber import Received, Subscriber
 
 LIVE_S = 20
 BLOCK = 2500  # 10 s: what `rhythmd analyze` takes at a time
@@ -123,7 +124,7 @@ def _delay() -> None:
     sent: list[tuple[float, float]] = []  # (patch time, host time)
     heard: list[tuple[float, float]] = []
 
-    def note(received: rehearsal.Received) -> None:
+    def note(received: Received) -> None:
         if isinstance(received.message, Beat):
             heard.append(((received.message.decided_sample + 1) / 250.0, monotonic()))
 

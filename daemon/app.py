@@ -23,7 +23,7 @@ from daemon.port import PortError, Reader
 from daemon.publish import resolve
 from daemon.room import Room, Work
 from engines import model
-from engines.backend import EngineError
+from engines.errors import EngineError
 
 log = logging.getLogger(__name__)
 

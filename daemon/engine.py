@@ -11,7 +11,8 @@ from time import perf_counter
 import numpy as np
 
 from daemon.messages import Latency
-from engines.backend import EngineError, open_backend
+from engines.backend import open_backend
+from engines.errors import EngineError
 from engines.model import Model
 
 log = logging.getLogger(__name__)

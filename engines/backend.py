@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from engines.model import Model
+from engines.errors import EngineError
+from engines.model import Model
 
 BACKENDS = {  # name in the config -> module, imported only when chosen
     "onnxruntime": "engines.onnxruntime_backend",
     "tensorrt": "engines.tensorrt_backend",
 }
-
-
-class EngineError(Exception):
-    """An engine cannot be opened, or broke. The message names the remedy."""
 
 
 class Backend(Protocol):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import numpy as np
 
-from engines.backend import EngineError
+from engines.errors import EngineError
 from engines.model import SHIPPED, Model
 
 if TYPE_CHECKING:

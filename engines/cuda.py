@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engines.backend import EngineError
+from engines.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from engines.backend import EngineError
+from engines.errors import EngineError
 
 SHIPPED = Path(__file__).parent / "models"
 

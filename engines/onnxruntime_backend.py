@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import onnxruntime as ort
 
-from engines.backend import EngineError
+from engines.errors import EngineError
 from engines.model import Model
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines import build, cuda
-from engines.backend import EngineError
 from engines.cuda import trt
+from engines.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

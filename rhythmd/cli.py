@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(name: str, arguments: list[str]) -> int:
     from daemon.config import ConfigError
     from daemon.port import PortError
-    from engines.backend import EngineError
+    from engines.errors import EngineError
     from rhythmd.recording import RecordError
 
     module = import_module(f"rhythmd.commands.{name}")

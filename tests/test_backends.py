@@ -13,8 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.backend import BACKENDS, EngineError, open_backend
+from engines.backend import BACKENDS, open_backend
 from engines.build import PRECISIONS, build_plan, find_plan, here
+from engines.errors import EngineError
 from engines.model import SHIPPED, Head, Manifest, load
 
 SAMPLES = 1000

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from daemon.engine import FALLBACK, open_engine
-from engines.backend import BACKENDS, EngineError
+from engines.backend import BACKENDS
+from engines.errors import EngineError
 from engines.model import Head, Manifest, Model
 
 MODEL = Model(

@@ -13,13 +13,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tests.test_backends import cached_plan, plan_cache, some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - fixtures too
 
 from engines import build
-from engines.backend import EngineError, open_backend
+from engines.backend import open_backend
 from engines.build import Device, Facts, Sidecar, cached_plans, find_plan, read_plan, store_plan, to_half
+from engines.errors import EngineError
 from engines.model import SHIPPED, Head, Manifest, Model
 from rhythmd.commands import engine
+from tests.test_backends import cached_plan, plan_cache, some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - fixtures too
 
 ORIN = Device("Orin", "8.7", "10.3.0")
 PLAN = b"as good as any plan" * 1000

@@ -152,7 +152,8 @@ def save(network: Network, added: dict[str, np.ndarray], run: Path) -> None:
     for head, offset in added.items():
         arrays[f"head.{head}.bias"] += offset.astype(np.float32)
     shape = {"trunk": layout.trunk, "strides": layout.strides, "tail": layout.tail}
-    np.savez(run / "weights.npz", **arrays, **{f"layout.{name}": np.array(value) for name, value in shape.items()})
+    arrays |= {f"layout.{name}": np.array(value) for name, value in shape.items()}
+    np.savez(run / "weights.npz", **arrays)  # type: ignore[arg-type] numpy's stub takes them for allow_pickle
 
 
 def draw(run: Path) -> None:

@@ -26,7 +26,8 @@ from daemon.app import find_model
 from daemon.config import Config, ConfigError, load
 from daemon.messages import Status
 from daemon.publish import reachable
-from engines.backend import BACKENDS, EngineError, open_backend
+from engines.backend import BACKENDS, open_backend
+from engines.errors import EngineError
 from rhythmd.subscriber import Subscriber
 
 PACKAGES = (

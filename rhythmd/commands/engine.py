@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engines.backend import BACKENDS, EngineError
+from engines.backend import BACKENDS
 from engines.build import PRECISIONS, build_plan, cache_directory, cached_plans, here
+from engines.errors import EngineError
 from engines.model import SHIPPED, load
 
 if TYPE_CHECKING:
