@@ -174,6 +174,12 @@ def test_noise_is_raised_after_10_s_whether_the_network_or_the_meter_sees_it():
     assert Told().beats(10).beats(5, noise=1.0).beats(20).opened == []
 
 
+def test_an_asystole_counts_from_the_last_beat():
+    told = Told().beats(10).silence(3.0)
+    assert told.opened == []
+    assert told.silence(1.5).opened == ["asystole"]
+
+
 def test_an_electrode_that_is_off_is_not_told_as_noise_too():
     assert Told().beats(10).becomes(Fitness.LEAD_OFF).silence(60.0, noise=1.0).opened == ["lead_off"]
 
@@ -214,6 +220,7 @@ def test_samples_that_never_came_are_no_asystole_and_end_what_the_signal_before_
     assert told.judge.fitness is Fitness.GOOD
     assert told.silence(3.0).open == set()
     assert told.silence(1.5).open == {"asystole"}
+    assert told.beats(1, 70.0).out[-2].rr_s is None
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,13 @@ def test_an_asystole_that_a_beat_ends_before_a_time_out_could_tell_is_raised_all
     assert story.alerts("pause") == []
 
 
+def test_an_interval_of_exactly_4_s_is_an_asystole_and_no_pause():
+    assert Story().beats("N" * 10).silence(3.0).beats("N", 4.0).kinds == {"asystole"}
+    shorter = Story().beats("N" * 10).silence(1.5).beats("N", 3.996).kinds
+    assert "pause" in shorter
+    assert "asystole" not in shorter
+
+
 def test_missing_samples_are_no_asystole():
     assert Story().beats("N" * 10).silence(9.0, missing=0.5).kinds == set()
 
@@ -137,12 +144,16 @@ def test_a_couplet_is_recorded_by_the_beat_after_it():
 def test_frequent_pvcs_begin_with_ten_in_a_minute_and_end_with_five():
     story = Story().beats("NNNNV" * 9)
     assert story.alerts("frequent_pvc") == []
-    story.beats("NNNNV")
+    story.beats("NNNNV")  # one every 4 s, the last at 40 s
     assert story.alerts("frequent_pvc") == [(4.0, 40.6, None)]  # from the first of the ten
-    story.beats("NNNNNNNNNNN" + "V").beats("N" * 30)  # over a minute since the first few, more than five within one
+    story.beats("N" * 49)  # to 79.2 s: those from 20 s on are within the minute, six
     assert [end for _, _, end in story.alerts("frequent_pvc")] == [None]
-    story.beats("N" * 40)
-    assert [end is None for _, _, end in story.alerts("frequent_pvc")] == [False]
+    assert [end for _, _, end in story.beats("N" * 2).alerts("frequent_pvc")] == [pytest.approx(80.6)]
+
+
+def test_ten_ventricular_beats_in_more_than_a_minute_are_not_frequent():
+    assert "frequent_pvc" in Story().beats("NNNNNNV" * 15, 60 / 64).kinds  # the ten take 59 s and are told 0.6 s later
+    assert "frequent_pvc" not in Story().beats("NNNNNNV" * 15, 60 / 63).kinds
 
 
 # Supraventricular beats
@@ -164,6 +175,16 @@ def test_three_supraventricular_beats_are_a_run_and_two_are_none():
 )
 def test_extreme_rates_are_below_40_and_above_140(rate_bpm, kind):
     assert Story().beats("N" * 30, 60 / rate_bpm).kinds == ({kind} if kind else set())
+
+
+def test_a_rate_at_the_limit_is_not_beyond_it():
+    assert Story().beats("N" * 30, 1.5).kinds == set()
+
+
+def test_an_extreme_rate_goes_on_while_the_rate_is_not_known():
+    story = Story().beats("N" * 10, 1.6).beats("N", unknown_rr=True).beats("N" * 3)
+    assert [end for _, _, end in story.alerts("extreme_bradycardia")] == [None]
+    assert [end is None for _, _, end in story.beats("N").alerts("extreme_bradycardia")] == [False]
 
 
 @pytest.mark.parametrize(("kind", "beats", "rr_s"), [("extreme_bradycardia", 5, 1.6), ("extreme_tachycardia", 17, 0.4)])
