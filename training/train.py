@@ -153,7 +153,7 @@ def save(network: Network, added: dict[str, np.ndarray], run: Path) -> None:
         arrays[f"head.{head}.bias"] += offset.astype(np.float32)
     shape = {"trunk": layout.trunk, "strides": layout.strides, "tail": layout.tail}
     arrays |= {f"layout.{name}": np.array(value) for name, value in shape.items()}
-    np.savez(run / "weights.npz", **arrays)  # type: ignore[arg-type] numpy's stub takes them for allow_pickle
+    np.savez(run / "weights.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub takes them for allow_pickle
 
 
 def draw(run: Path) -> None:
