@@ -36,19 +36,22 @@ class Listener:
     """Decodes, places and filters what the reader hands on. One patch."""
 
     def __init__(self, patch: Patch) -> None:
-        link = LINKS[patch.link]
+        self._link = link = LINKS[patch.link]
         self._patch = patch
         self._decoder = link.decoder(patch.channel)
         self._clock = Clock(link, patch.rate_hz)
         self._chain: Chain | None = None
         self._end = 0  # index one past the last sample that the chain has had
         self._frames = 0
-        self._silent_s = 0.0
+        self._silent_s = 0.0  # since the last frame
+        self._undecoded_bytes = 0  # so far: skipped by the decoder, or dropped by the reader
+        self._dropped_bytes = 0
         self._battery_low = False
 
     def __call__(self, readings: list[Reading]) -> Iterator[Block | Quality | Window | Heard | Skipped]:
         if not readings:
             return
+        self._dropped_bytes = readings[-1].dropped_bytes
         for data in _joined(readings):
             if data:
                 yield from self._hear(data)
@@ -58,6 +61,7 @@ class Listener:
 
     def _hear(self, data: bytes) -> Iterator[Block | Quality | Window | Skipped]:
         frames = self._decoder.feed(data)
+        self._silent_s += self._undecoded_s()
         if not frames:
             return
         self._frames += len(frames)
@@ -76,6 +80,12 @@ class Listener:
             yield clean
             yield from events
 
+    def _undecoded_s(self) -> float:
+        """How long the bytes took that became no frame since the last call: garbage is silence that costs bytes."""
+        so_far = self._decoder.skipped_bytes + self._dropped_bytes
+        new_bytes, self._undecoded_bytes = so_far - self._undecoded_bytes, so_far
+        return new_bytes / self._link.frame_bytes * self._link.samples_per_frame / self._patch.rate_hz
+
     def _heard(self, reading: Reading) -> Heard:
         return Heard(
             newest=self._clock.next,
@@ -88,7 +98,7 @@ class Listener:
                 lost_samples=self._clock.lost_samples,
                 damaged_frames=self._decoder.damaged_frames,
                 skipped_bytes=self._decoder.skipped_bytes,
-                dropped_bytes=reading.dropped_bytes,
+                dropped_bytes=self._dropped_bytes,
                 connections=reading.connections,
             ),
         )
