@@ -11,6 +11,7 @@ COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<n
     "run": "the daemon: read the patch, judge every beat, publish alerts",
     "listen": "follow what a daemon publishes",
     "analyze": "the same judgement of recordings, as fast as the machine goes",
+    "evaluate": "score it on recordings whose truth is known, by the rules of EC57",
     "simulate": "play a recording or a simulated patient through a pty, as a patch would",
     "doctor": "what is wrong with this machine, and what to do",
     "config": "print the configuration file, which is its own manual",

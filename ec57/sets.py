@@ -1,0 +1,35 @@
+"""Which records of a database are told apart when results are reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_DS1 = "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230"
+_DS2 = "100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234"
+MITDB_DS1, MITDB_DS2 = _DS1.split(), _DS2.split()
+"""The inter-patient halves of de Chazal et al. 2004: what is trained on DS1 is reported on DS2."""
+
+MITDB_PACED = ["102", "104", "107", "217"]
+"""EC57 leaves them out of the figures for ectopic beats."""
+
+SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "mitdb": {
+        "ds1": MITDB_DS1,
+        "ds2": MITDB_DS2,
+        "ds2-without-232": [name for name in MITDB_DS2 if name != "232"],  # which alone holds 3 of 4 S beats of DS2
+        "unpaced": sorted(MITDB_DS1 + MITDB_DS2),
+        "paced": MITDB_PACED,
+    },
+    "nstdb": {  # by the signal-to-noise ratio
+        "24db": ["118e24", "119e24"],
+        "18db": ["118e18", "119e18"],
+        "12db": ["118e12", "119e12"],
+        "6db": ["118e06", "119e06"],
+        "0db": ["118e00", "119e00"],
+        "-6db": ["118e_6", "119e_6"],
+    },
+}
+"""By the name of the database's folder: each set's name and its records."""

@@ -1,0 +1,227 @@
+"""Alerts against what the reference annotations tell: found, false, and how late.
+
+The reference's own episodes of each kind are found here by the kind's definition, with the thresholds of the
+configuration, from the reference's beats; rhythms come from its rhythm marks. The daemon's rules are not asked, so that
+their mistakes show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from daemon.config import Alerts
+from daemon.kinds import KINDS
+from ec57 import epicmp
+from ec57.beats import AAMI_CLASS, Beat, beats
+from ec57.bxb import MATCH_WINDOW_S, samples
+from ec57.epicmp import Episode
+from rhythmd.evaluation.scores import VF_BOTH, Reference
+
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One alert of a record, in its samples."""
+
+    kind: str
+    onset: int
+    raised: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KindScore:
+    """One kind of alert over all records. Nothing of the learning time is left out: a wearer hears it too."""
+
+    kind: str
+    alerts: int
+    alerts_per_day: float
+    known_records: int  # whose reference tells whether the kind is there; the rest counts records of these
+    episodes: int
+    found: int
+    delays_s: tuple[float, ...]  # of the found ones: raised less onset; 0 where it stood open already
+    true: int  # alerts that meet an episode
+    free_records: int  # without an episode
+    free_s: float
+    false_in_free: int
+
+    @property
+    def false_per_day(self) -> float | None:
+        """False alarms per patient-day in records without episodes."""
+        return self.false_in_free * DAY_S / self.free_s if self.free_s else None
+
+
+def read_alarms(folder: Path, record: str) -> list[Alarm]:
+    """The alerts that `analyze` wrote for a record."""
+    lines = (folder / f"{record}.alerts.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return [Alarm(one["kind"], one["onset_sample"], one["raised_sample"], one["end_sample"]) for one in found]
+
+
+def score(references: Sequence[Reference], alarms: Sequence[Sequence[Alarm]], limits: Alerts) -> dict[str, KindScore]:
+    """Every kind of alert, over records and their alerts in the same order."""
+    marked = {label for reference in references for label in reference.rhythms}
+    truth = [episodes(reference, limits, marked) for reference in references]
+    days = sum(reference.length / reference.rate_hz for reference in references) / DAY_S
+    return {kind: _score(kind, list(zip(references, truth, alarms, strict=True)), days) for kind in KINDS}
+
+
+def _score(
+    kind: str, records: list[tuple[Reference, dict[str, list[Episode]], Sequence[Alarm]]], days: float
+) -> KindScore:
+    episodes_, found, true, free, free_s, false, known, raised = 0, 0, 0, 0, 0.0, 0, 0, 0
+    delays: list[float] = []
+    for reference, truth, alarms in records:
+        ours = [alarm for alarm in alarms if alarm.kind == kind]
+        raised += len(ours)
+        if kind not in truth:
+            continue
+        theirs = truth[kind]
+        known += 1
+        if not theirs:
+            free, free_s, false = free + 1, free_s + reference.length / reference.rate_hz, false + len(ours)
+        met = [[alarm for alarm in ours if _meet(alarm, episode, reference)] for episode in theirs]
+        episodes_, found = episodes_ + len(theirs), found + sum(map(bool, met))
+        true += sum(any(_meet(alarm, episode, reference) for episode in theirs) for alarm in ours)
+        delays += [
+            max(0, min(alarm.raised for alarm in those) - episode.start) / reference.rate_hz
+            for episode, those in zip(theirs, met, strict=True)
+            if those
+        ]
+    per_day = raised / days if days else 0.0
+    return KindScore(kind, raised, per_day, known, episodes_, found, tuple(delays), true, free, free_s, false)
+
+
+def _meet(alarm: Alarm, episode: Episode, reference: Reference) -> bool:
+    slack = samples(MATCH_WINDOW_S, reference.rate_hz)
+    end = reference.length if alarm.end is None else alarm.end
+    return alarm.onset <= episode.end + slack and end >= episode.start - slack
+
+
+def episodes(reference: Reference, limits: Alerts, marked: set[str]) -> dict[str, list[Episode]]:
+    """Of each kind that the reference can tell of, its episodes.
+
+    Beats tell of all but atrial fibrillation. A reference of rhythms alone tells of those kinds whose label is among
+    `marked`, the labels that its database uses at all.
+    """
+    found: dict[str, list[Episode]] = {}
+    if reference.rhythms:
+        found["atrial_fibrillation"] = _rhythm(reference, epicmp.AF)
+    if reference.has_beats:
+        found["ventricular_fibrillation"] = _rhythm(reference, VF_BOTH)
+        window = samples(MATCH_WINDOW_S, reference.rate_hz)
+        heart = beats(reference.marks, window, reference.length, AAMI_CLASS, is_reference=True)[1:-1]
+        found |= _of_beats(heart, limits, reference.rate_hz, found.get("atrial_fibrillation", []))
+        return found
+    for kind, prefix in _LABELS.items():
+        if any(label.startswith(prefix) for label in marked):
+            found[kind] = _rhythm(reference, epicmp.rhythm(prefix))
+        else:
+            found.pop(kind, None)
+    return found
+
+
+_LABELS = {
+    "atrial_fibrillation": "(AFIB",
+    "ventricular_fibrillation": "(VF",
+    "ventricular_tachycardia": "(VT",
+    "asystole": "(ASYS",
+}
+
+
+def _rhythm(reference: Reference, kind: epicmp.Kind) -> list[Episode]:
+    return list(epicmp.episodes(reference.marks, kind, reference.length))
+
+
+def _of_beats(heart: list[Beat], limits: Alerts, rate_hz: float, af: list[Episode]) -> dict[str, list[Episode]]:
+    v_runs = list(_runs(heart, "V"))
+    longest = limits.asystole.no_beat_s * rate_hz
+    gaps = [(Episode(beat.sample - beat.rr, beat.sample), beat.rr / rate_hz) for beat in heart if beat.rr]
+    outside_af = [beat for beat in heart if not any(one.start <= beat.sample <= one.end for one in af)]
+    tachycardia, run = limits.ventricular_tachycardia, limits.ventricular_run
+    slow, fast, often = limits.extreme_bradycardia, limits.extreme_tachycardia, limits.frequent_pvc
+    ventricular = [beat.sample for beat in heart if beat.label == "V"]
+    return {
+        "ventricular_tachycardia": [
+            Episode(run[0], run[-1])
+            for run in v_runs
+            if _bpm(run, tachycardia.beats, rate_hz, lambda bpm: bpm > tachycardia.rate_bpm)
+        ],
+        "ventricular_run": [Episode(one[0], one[-1]) for one in v_runs if len(one) >= run.beats],
+        "ventricular_couplet": [Episode(one[0], one[-1]) for one in v_runs if len(one) == 2],
+        "frequent_pvc": _merged(_spans(ventricular, often.per_minute, longest_span=60 * rate_hz)),
+        "supraventricular_run": [
+            Episode(one[0], one[-1]) for one in _runs(outside_af, "S") if len(one) >= limits.supraventricular_run.beats
+        ],
+        "extreme_bradycardia": _rates(heart, slow.beats, longest, rate_hz, lambda bpm: bpm < slow.rate_bpm),
+        "extreme_tachycardia": _rates(heart, fast.beats, longest, rate_hz, lambda bpm: bpm > fast.rate_bpm),
+        "pause": [gap for gap, rr_s in gaps if rr_s >= limits.pause.rr_s],
+        "asystole": [gap for gap, rr_s in gaps if rr_s >= limits.asystole.no_beat_s],
+    }
+
+
+def _runs(heart: Iterable[Beat], label: str) -> Iterator[list[int]]:
+    """Samples of consecutive beats of this class; an interval that cannot be told breaks a run."""
+    run: list[int] = []
+    for beat in heart:
+        if beat.label != label or not beat.rr:
+            if run:
+                yield run
+            run = []
+        if beat.label == label:
+            run.append(beat.sample)
+    if run:
+        yield run
+
+
+def _bpm(run: list[int], count: int, rate_hz: float, holds: Callable[[float], bool]) -> bool:
+    """Whether the rate over any `count` beats in a row of the run is one that holds."""
+    return any(
+        holds(60 * rate_hz * (count - 1) / (last - first)) for first, last in zip(run, run[count - 1 :], strict=False)
+    )
+
+
+def _rates(
+    heart: list[Beat], count: int, longest: float, rate_hz: float, holds: Callable[[float], bool]
+) -> list[Episode]:
+    """Where the rate over `count` beats in a row holds; an interval of `longest` samples or unknown comes between."""
+    found = []
+    for _, stretch in groupby(_numbered(heart, longest), key=lambda numbered: numbered[0]):
+        beats_ = [sample for _, sample in stretch]
+        found += [
+            Episode(first, last)
+            for first, last in zip(beats_, beats_[count - 1 :], strict=False)
+            if holds(60 * rate_hz * (count - 1) / (last - first))
+        ]
+    return _merged(found)
+
+
+def _numbered(heart: list[Beat], longest: float) -> Iterator[tuple[int, int]]:
+    """(number of the stretch without such an interval, sample) of each beat."""
+    number = 0
+    for beat in heart:
+        number += not 0 < beat.rr < longest
+        yield number, beat.sample
+
+
+def _spans(at: list[int], count: int, longest_span: float) -> list[Episode]:
+    """`count` in a row within the span."""
+    return [
+        Episode(first, last) for first, last in zip(at, at[count - 1 :], strict=False) if last - first <= longest_span
+    ]
+
+
+def _merged(found: list[Episode]) -> list[Episode]:
+    """Those that touch are one."""
+    merged: list[Episode] = []
+    for one in found:
+        if merged and one.start <= merged[-1].end:
+            merged[-1] = Episode(merged[-1].start, max(one.end, merged[-1].end))
+        else:
+            merged.append(one)
+    return merged

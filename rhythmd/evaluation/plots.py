@@ -1,0 +1,151 @@
+"""Drawings as SVG inside the page: sharp at any size, and they follow its light or dark colours by its style sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+MM_PER_S, MM_PER_MV = 25.0, 10.0
+"""ECG paper, as everywhere."""
+
+PX_PER_MM = 4.0
+LEAST_MV, MOST_MV = 2.0, 5.0
+"""How much paper there is above and below the middle, in all: less hides beats, more makes a page of one artefact."""
+
+MARGIN_MM = 9.0
+"""Above and below the paper, for the labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Something said about a moment."""
+
+    at_s: float  # from the strip's beginning
+    text: str
+    wrong: bool = False
+    rhythm: bool = False  # stands further out, and lasts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strip:
+    """A few seconds of ECG with what the reference and what rhythmd said."""
+
+    ecg_mv: NDArray[np.float64]  # NaN where missing
+    rate_hz: float
+    reference: tuple[Label, ...]
+    ours: tuple[Label, ...]
+    says: str
+
+
+def strip(drawn: Strip) -> str:
+    """ECG paper, 25 mm/s and 10 mm/mV; reference above, ours below."""
+    ecg_mv = drawn.ecg_mv - (np.nanmedian(drawn.ecg_mv) if np.isfinite(drawn.ecg_mv).any() else 0.0)
+    low, high = _paper_mv(ecg_mv)
+    width = len(ecg_mv) / drawn.rate_hz * MM_PER_S
+    paper = (high - low) * MM_PER_MV
+    top = MARGIN_MM
+    height = paper + 2 * MARGIN_MM
+    scale = f"translate(0 {top + high * MM_PER_MV:.2f}) scale({MM_PER_S / drawn.rate_hz:.6f} {-MM_PER_MV / 100:g})"
+    beginning = (
+        f'<svg class="strip" role="img" viewBox="0 0 {width:.1f} {height:.1f}" width="{width * PX_PER_MM:.0f}" '
+        f'height="{height * PX_PER_MM:.0f}"><title>{escape(drawn.says)}</title>'
+        f'<g transform="translate(0 {top:g})"><rect class="paper" width="{width:.1f}" height="{paper:.1f}"/>'
+        f'<path class="fine" d="{_grid(width, paper, 1)}"/><path class="bold" d="{_grid(width, paper, 5)}"/></g>'
+    )
+    parts = [
+        beginning,
+        *(_mark(label, top, paper, above=True) for label in drawn.reference),
+        *(_mark(label, top, paper, above=False) for label in drawn.ours),
+        f'<path class="trace" transform="{scale}" d="{_trace(np.clip(ecg_mv, low, high))}"/>',
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+def _paper_mv(ecg_mv: NDArray[np.float64]) -> tuple[float, float]:
+    """(lowest, highest) millivolts on the paper, on its bold lines."""
+    there = ecg_mv[np.isfinite(ecg_mv)]
+    low, high = (float(there.min()), float(there.max())) if len(there) else (-1.0, 1.0)
+    if high - low > MOST_MV:
+        low, high = max(low, -MOST_MV / 2), min(high, MOST_MV / 2)
+    missing = max(0.0, LEAST_MV - 0.3 - (high - low)) / 2
+    return float(np.floor((low - missing - 0.15) * 2) / 2), float(np.ceil((high + missing + 0.15) * 2) / 2)
+
+
+def _grid(width: float, height: float, step: int) -> str:
+    across = "".join(f"M{x} 0V{height:g}" for x in range(0, int(width) + 1, step))
+    return across + "".join(f"M0 {y}H{width:g}" for y in range(0, int(height) + 1, step))
+
+
+def _trace(ecg_mv: NDArray[np.float64]) -> str:
+    """A path in samples and hundredths of a millivolt, broken where samples are missing."""
+    there = np.isfinite(ecg_mv)
+    values = np.round(np.nan_to_num(ecg_mv) * 100).astype(int).tolist()
+    path: list[str] = []
+    for at, value in enumerate(values):
+        if not there[at]:
+            continue
+        if at and there[at - 1]:
+            path.append(f"{'' if path[-1][0] != 'M' else 'l'}1 {value - values[at - 1]}")
+        else:
+            path.append(f"M{at} {value}")
+    return " ".join(path)
+
+
+def _mark(label: Label, top: float, paper: float, *, above: bool) -> str:
+    x = label.at_s * MM_PER_S
+    names = " ".join(name for name, on in (("label", True), ("wrong", label.wrong), ("rhythm", label.rhythm)) if on)
+    if above:
+        y, tick = (top - (5.2 if label.rhythm else 1.6)), f"M{x:.1f} {top - 1:g}v{1.8 if not label.wrong else 3.5}"
+    else:
+        y = top + paper + (8.2 if label.rhythm else 4.2)
+        tick = f"M{x:.1f} {top + paper + 1:g}v{-1.8 if not label.wrong else -3.5}"
+    anchor = ' text-anchor="start"' if label.rhythm else ""
+    line = "" if label.rhythm else f'<path class="{names}" d="{tick}"/>'
+    return f'{line}<text class="{names}" x="{x:.1f}" y="{y:.1f}"{anchor}>{escape(label.text)}</text>'
+
+
+def histogram(values: Sequence[float], *, unit: str, says: str, limit: float | None = None, bins: int = 40) -> str:
+    """How often which value came; the axis ends at the 99.5th percentile, what lies beyond is in the last bin."""
+    width, height, left, bottom = 640, 150, 8, 26
+    end = float(np.percentile(values, 99.5))
+    start = min(0.0, float(np.min(values)))
+    end = max(end, start + 1e-6, limit or 0.0)
+    step = _round_step((end - start) / bins)
+    edges = np.arange(start, end + 2 * step, step)
+    counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
+    x = (width - 2 * left) / (len(edges) - 1)
+    high = height - bottom - 18
+    bars = "".join(
+        f'<rect class="bar" x="{left + at * x + 0.5:.1f}" y="{18 + high * (1 - count / counts.max()):.1f}" '
+        f'width="{max(1.0, x - 1):.1f}" height="{high * count / counts.max():.1f}"/>'
+        for at, count in enumerate(counts)
+        if count
+    )
+    tick = _round_step((edges[-1] - start) / 8)
+    shown = np.arange(np.ceil(start / tick) * tick, edges[-1] + 1e-9, tick)
+    ticks = "".join(
+        f'<text class="axis" x="{left + (value - start) / step * x:.1f}" y="{height - 9}">{value:g}</text>'
+        for value in shown
+    )
+    line = ""
+    if limit is not None:
+        at = left + (limit - start) / step * x
+        line = f'<path class="limit" d="M{at:.1f} 14V{height - bottom}"/>'
+        line += f'<text class="axis" x="{at:.1f}" y="10">{limit:g} {unit}</text>'
+    return (
+        f'<svg class="plot" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f"<title>{escape(says)}</title>{bars}"
+        f'<path class="base" d="M{left} {height - bottom}H{width - left}"/>{ticks}{line}'
+        f'<text class="axis unit" x="{width - left}" y="{height - 9}">{unit}</text></svg>'
+    )
+
+
+def _round_step(least: float) -> float:
+    """1, 2 or 5 times a power of ten, at least this."""
+    power = 10.0 ** np.floor(np.log10(max(least, 1e-9)))
+    return float(next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9)))
