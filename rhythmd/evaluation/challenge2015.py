@@ -161,10 +161,8 @@ def _figure(job: Job, case: Case) -> Figure:
     alarm = Label(
         min(ALARM_S, (last - 1) / rate_hz) - first / rate_hz, f"{case.alarm}: {case.true}".lower(), wrong=True
     )
-    said = labels(read_claim(job.results, case.record, rate_hz), first, last, rate_hz, set())
-    return Figure(
-        says, "Drawn on the page.", plots.strip(Strip(recording.ecg_mv[first:last], rate_hz, (alarm,), said, says))
-    )
+    said = labels("rhythmd", read_claim(job.results, case.record, rate_hz), first, last, rate_hz, set())
+    return Figure(says, plots.strip(Strip(recording.ecg_mv[first:last], rate_hz, (alarm,), said, says)))
 
 
 def _data(job: Job, cases: Sequence[Case], failures: dict[str, str]) -> dict[str, Any]:

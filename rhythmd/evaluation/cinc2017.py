@@ -35,9 +35,9 @@ SHOWN = 8
 def evaluate(job: Job) -> Report:
     """Analyse where needed, score, report."""
     names, labels, signals = _load(job.folder / "train.npz")
+    if strangers := sorted(set(job.records or ()) - set(names)):
+        raise EvaluationError(f"{job.folder / 'train.npz'}: has no {', '.join(strangers)}")
     chosen = [at for at, name in enumerate(names) if not job.records or name in job.records]
-    if not chosen:
-        raise EvaluationError(f"{job.folder / 'train.npz'}: has none of {' '.join(job.records or ())}")
     ours = _rhythms(job, {names[at]: signals[at] for at in chosen})
     truth = {names[at]: labels[at] for at in chosen}
     facts = job.facts() | {
@@ -130,7 +130,7 @@ def _strips(truth: Mapping[str, str], ours: Mapping[str, str], signals: Mapping[
 def _figure(name: str, label: str, ours: str, counts: np.ndarray) -> Figure:
     says = f"Record {name}: {LABELS[label]} by the reference, {ours} by rhythmd."
     ecg_mv = counts[-round(STRIP_S * RATE_HZ) :] / COUNTS_PER_MV
-    return Figure(says, "Drawn on the page.", plots.strip(Strip(ecg_mv, RATE_HZ, (), (), says)))
+    return Figure(says, plots.strip(Strip(ecg_mv, RATE_HZ, (), (), says)))
 
 
 def _data(job: Job, truth: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-from rhythmd.evaluation.report import Cell, Figure, Report, Section, Table
+from rhythmd.evaluation.report import Cell, Figure, Gallery, Part, Report, Section, Table
 from rhythmd.evaluation.style import CSS
 
 
@@ -32,9 +32,9 @@ def as_html(report: Report) -> str:
     )
 
 
-def _section(section: Section) -> str:
-    inner = "".join(map(_part, section.parts))
-    title = f"<h2>{_words(section.title)}</h2>"
+def _section(section: Section, level: int = 2) -> str:
+    inner = "".join(_part(part, level + 1) for part in section.parts)
+    title = f"<h{level}>{_words(section.title)}</h{level}>"
     if section.folded:
         inner = f"<details><summary>{title}</summary>{inner}</details>"
     else:
@@ -42,12 +42,18 @@ def _section(section: Section) -> str:
     return f'<section id="{_anchor(section)}">{inner}</section>'
 
 
-def _part(part: Table | Figure | str) -> str:
+def _part(part: Part, level: int) -> str:
+    if isinstance(part, Section):
+        return _section(part, level)
     if isinstance(part, Table):
         return _table(part)
-    if isinstance(part, Figure):
-        return f'<figure><div class="scroll">{part.svg}</div><figcaption>{_words(part.caption)}</figcaption></figure>'
-    return f"<p>{_words(part)}</p>"
+    if isinstance(part, Gallery):
+        return f'<div class="gallery">{"".join(map(_figure, part.figures))}</div>'
+    return _figure(part) if isinstance(part, Figure) else f"<p>{_words(part)}</p>"
+
+
+def _figure(figure: Figure) -> str:
+    return f'<figure><figcaption>{_words(figure.caption)}</figcaption><div class="scroll">{figure.svg}</div></figure>'
 
 
 def _table(table: Table) -> str:

@@ -109,43 +109,39 @@ def _mark(label: Label, top: float, paper: float, *, above: bool) -> str:
     return f'{line}<text class="{names}" x="{x:.1f}" y="{y:.1f}"{anchor}>{escape(label.text)}</text>'
 
 
-def histogram(values: Sequence[float], *, unit: str, says: str, limit: float | None = None, bins: int = 40) -> str:
-    """How often which value came; the axis ends at the 99.5th percentile, what lies beyond is in the last bin."""
-    width, height, left, bottom = 640, 150, 8, 26
-    end = float(np.percentile(values, 99.5))
-    start = min(0.0, float(np.min(values)))
-    end = max(end, start + 1e-6, limit or 0.0)
-    step = _round_step((end - start) / bins)
-    edges = np.arange(start, end + 2 * step, step)
-    counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
-    x = (width - 2 * left) / (len(edges) - 1)
-    high = height - bottom - 18
+def histogram(
+    values: Sequence[float], *, step: float, end: float, unit: str, says: str, limit: float | None = None
+) -> str:
+    """How often which value came, from 0 to `end` in bins of `step`; what lies beyond is in the last bin."""
+    width, height, left, top, bottom = 440, 120, 10, 16, 24
+    edges = np.arange(0.0, end + 1.5 * step, step)
+    counts, _ = np.histogram(np.clip(values, 0.0, end), edges)
+    per_unit = (width - 2 * left) / edges[-1]
+    unit_height = (height - bottom - top) / max(1, counts.max())
     bars = "".join(
-        f'<rect class="bar" x="{left + at * x + 0.5:.1f}" y="{18 + high * (1 - count / counts.max()):.1f}" '
-        f'width="{max(1.0, x - 1):.1f}" height="{high * count / counts.max():.1f}"/>'
-        for at, count in enumerate(counts)
+        f'<rect class="bar" x="{left + edge * per_unit + 0.5:.1f}" y="{height - bottom - count * unit_height:.1f}" '
+        f'width="{max(1.0, step * per_unit - 1):.1f}" height="{count * unit_height:.1f}"/>'
+        for edge, count in zip(edges, counts, strict=False)
         if count
     )
-    tick = _round_step((edges[-1] - start) / 8)
-    shown = np.arange(np.ceil(start / tick) * tick, edges[-1] + 1e-9, tick)
     ticks = "".join(
-        f'<text class="axis" x="{left + (value - start) / step * x:.1f}" y="{height - 9}">{value:g}</text>'
-        for value in shown
+        f'<text class="axis" x="{left + value * per_unit:.1f}" y="{height - 8}">{value:g}</text>'
+        for value in np.arange(0.0, end + 1e-9, _round_step(end / 6))
     )
+    ticks += f'<text class="axis unit" x="{width - left}" y="{top - 5}">{unit}</text>'
     line = ""
     if limit is not None:
-        at = left + (limit - start) / step * x
-        line = f'<path class="limit" d="M{at:.1f} 14V{height - bottom}"/>'
-        line += f'<text class="axis" x="{at:.1f}" y="10">{limit:g} {unit}</text>'
+        at = left + limit * per_unit
+        line = f'<path class="limit" d="M{at:.1f} {top}V{height - bottom}"/>'
+        line += f'<text class="axis" x="{at:.1f}" y="{top - 5}">{limit:g} {unit}</text>'
     return (
         f'<svg class="plot" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
         f"<title>{escape(says)}</title>{bars}"
-        f'<path class="base" d="M{left} {height - bottom}H{width - left}"/>{ticks}{line}'
-        f'<text class="axis unit" x="{width - left}" y="{height - 9}">{unit}</text></svg>'
+        f'<path class="base" d="M{left} {height - bottom}H{width - left}"/>{ticks}{line}</svg>'
     )
 
 
 def _round_step(least: float) -> float:
     """1, 2 or 5 times a power of ten, at least this."""
-    power = 10.0 ** np.floor(np.log10(max(least, 1e-9)))
+    power = 10.0 ** np.floor(np.log10(least))
     return float(next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 NOTHING = "–"
 
@@ -39,18 +39,27 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing; `says` is what it shows, for those who cannot see it."""
+    """A drawing. Its caption says what a reader must know who cannot see it."""
 
     caption: str
-    says: str
     svg: str
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     title: str
-    parts: tuple[Table | Figure | str, ...]
+    parts: tuple[Part, ...]
     folded: bool = False  # long: a page shows it when asked
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Small drawings, side by side."""
+
+    figures: tuple[Figure, ...]
+
+
+Part: TypeAlias = "Table | Figure | Gallery | Section | str"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +92,18 @@ def as_markdown(report: Report) -> str:
     lines += [f"- **Not scored:** {record}: {reason}" for record, reason in report.failures.items()]
     lines += ["", *_markdown_table(report.headline)]
     for section in report.sections:
-        lines += ["", f"## {section.title}"]
-        for part in section.parts:
-            lines.append("")
-            if isinstance(part, Table):
-                lines += _markdown_table(part)
-            elif isinstance(part, Figure):
-                lines.append(f"{part.caption} {part.says}")
-            else:
-                lines.append(part)
+        lines += _markdown(section, "##")
     return "\n".join(lines) + "\n"
+
+
+def _markdown(part: Part, level: str) -> list[str]:
+    if isinstance(part, Section):
+        return ["", f"{level} {part.title}", *(line for each in part.parts for line in _markdown(each, level + "#"))]
+    if isinstance(part, Gallery):
+        return ["", *(f"- {figure.caption}" for figure in part.figures)]
+    if isinstance(part, Table):
+        return ["", *_markdown_table(part)]
+    return ["", part.caption if isinstance(part, Figure) else part]
 
 
 def _markdown_table(table: Table) -> list[str]:

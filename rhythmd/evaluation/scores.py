@@ -9,8 +9,13 @@ from pathlib import Path
 from ec57 import epicmp, header, record
 from ec57.annotations import Annotations, read
 from ec57.beats import AAMI_CLASS, ESCAPES_NORMAL
+from ec57.bxb import BeatScore
 from ec57.sets import SETS
+from ec57.sumstats import average
 from rhythmd.evaluation.job import EvaluationError
+
+BUSY = 10
+"""Beats of a class, for a record's percentages of it to mean something."""
 
 VF_BOTH = epicmp.Kind(
     lambda item: epicmp.VF.begins(item) or epicmp.VF_RHYTHM.begins(item),
@@ -44,6 +49,14 @@ def read_reference(path: Path, extension: str) -> Reference:
     marks = read(path, extension).at(clock.rate_hz)
     length = clock.length if clock.length is not None else max((item.sample for item in marks), default=0)
     return Reference(path, marks, clock.rate_hz, length)
+
+
+def average_of_busy(scores: Sequence[BeatScore], label: str, least: int) -> tuple[int, list[float | None]]:
+    """(records, mean Se and +P of class `label`) over the records with at least so many beats of it."""
+    busy = [score for score in scores if score.count(label, "nsvfqox") >= least]
+    means = average(busy)
+    name = {"V": "VEB", "S": "SVEB"}[label]
+    return len(busy), [means.get(f"{name} {figure}") for figure in ("Se", "+P")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +103,4 @@ def groups(database: str, records: Sequence[str], wanted: Sequence[str] | None) 
             raise EvaluationError(f"--groups {','.join(strangers)}: no such set; there are {', '.join(everywhere)}")
         known = {name: everywhere[name] for name in wanted}
     found = {name: [record for record in records if record in names] for name, names in known.items()}
-    return {"all": list(records), **{name: names for name, names in found.items() if names}}
+    return {"all": list(records), **{name: names for name, names in found.items() if 0 < len(names) < len(records)}}

@@ -104,6 +104,12 @@ def first_of_each(errors: list[Error], rate_hz: float, most: int = PER_RECORD) -
     return sorted(shown, key=lambda error: error.sample)
 
 
+def in_words(errors: list[Error]) -> str:
+    """How many of which kind, the commonest first."""
+    counts = Counter(error.what for error in errors)
+    return ", ".join(f"{count} × {what}" for what, count in counts.most_common()) + "."
+
+
 def figures(reference: Reference, claim: Annotations, errors: list[Error]) -> list[Figure]:
     """Strips of a record's first errors."""
     recording = read(str(reference.path))
@@ -125,28 +131,30 @@ def _figure(
     strip = Strip(
         ecg_mv[first:last],
         rate_hz,
-        labels(reference.marks, first, last, rate_hz, wrong),
-        labels(claim, first, last, rate_hz, wrong),
+        labels("reference", reference.marks, first, last, rate_hz, wrong),
+        labels("rhythmd", claim, first, last, rate_hz, wrong),
         says,
     )
-    return Figure(says, "Drawn on the page.", plots.strip(strip))
+    return Figure(says, plots.strip(strip))
 
 
-def labels(marks: Annotations, first: int, last: int, rate_hz: float, wrong: set[int]) -> tuple[Label, ...]:
-    """What an annotator said between two samples, and the rhythm that held when they began."""
+def labels(
+    annotator: str, marks: Annotations, first: int, last: int, rate_hz: float, wrong: set[int]
+) -> tuple[Label, ...]:
+    """What an annotator said between two samples, after who it is and the rhythm that held when they began."""
     found = []
     rhythm = ""
     for item in marks:
         if item.symbol == "+" and item.sample <= first:
-            rhythm = item.aux
+            rhythm = item.aux or rhythm
         if not first <= item.sample < last:
             continue
         at_s = (item.sample - first) / rate_hz
         if item.symbol in AAMI_CLASS or item.symbol in "!~":
             found.append(Label(at_s, item.symbol, wrong=item.sample in wrong))
         elif item.symbol in "[]" or (item.symbol == "+" and item.aux and item.sample > first):
-            found.append(Label(at_s, item.aux or item.symbol, rhythm=True))
-    return (*([Label(0.0, rhythm, rhythm=True)] if rhythm else []), *found)
+            found.append(Label(at_s, item.aux.lstrip("(") or item.symbol, rhythm=True))
+    return (Label(0.0, f"{annotator}: {rhythm.lstrip('(')}".rstrip(": "), rhythm=True), *found)
 
 
 def clock(seconds: float) -> str:

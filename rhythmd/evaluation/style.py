@@ -26,10 +26,10 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; 
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 nav { margin: 2.4rem 0 0; } nav h2 { font-size: 1rem; }
 nav ol { columns: 18rem; margin: 0; padding-left: 1.3rem; } a { color: var(--accent); }
-code { font: .92em ui-monospace, "DejaVu Sans Mono", monospace; }
+code { white-space: nowrap; font: .92em ui-monospace, "DejaVu Sans Mono", monospace; }
 .scroll { overflow-x: auto; margin: .8rem 0 0; } .scroll:focus-visible { outline: 2px solid var(--accent); }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums lining-nums; }
-caption { text-align: left; font-weight: 600; padding: 0 0 .45rem; font-size: .95rem; }
+caption { white-space: nowrap; text-align: left; font-weight: 600; padding: 0 0 .45rem; font-size: .95rem; }
 th, td { padding: .2rem .75rem; text-align: right; vertical-align: baseline; white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 500; border-bottom: 1.5px solid var(--ink); vertical-align: bottom;
   white-space: normal; max-width: 9rem; }
@@ -41,15 +41,18 @@ td.shaded { background: rgba(var(--shade), calc(.05 + .4 * var(--weight))); }
 small { color: var(--soft); font-size: .8em; font-weight: 400; padding-left: .2em; }
 .note { color: var(--soft); font-size: .87rem; max-width: 52rem; }
 details summary { cursor: pointer; } details summary h2 { display: inline; }
-figure { margin: 1.4rem 0 0; } figcaption { color: var(--soft); font-size: .88rem; margin-top: .2rem; }
+figure { margin: 1.4rem 0 0; } figcaption { color: var(--soft); font-size: .88rem; }
+figure .scroll { margin: .2rem 0 0; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 0 2rem; }
+h3 { font-size: 1rem; font-weight: 600; margin: 0; } section section { margin: 1.8rem 0 0; }
 svg { display: block; } svg text { font-family: inherit; }
 svg.strip { height: auto; max-width: none; }
 svg.plot { max-width: 100%; height: auto; }
-.paper { fill: var(--paper); } .fine { stroke: var(--fine); stroke-width: .12; } 
+.paper { fill: var(--paper); } .fine { stroke: var(--fine); stroke-width: .12; }
 .bold { stroke: var(--bold); stroke-width: .22; }
 path { fill: none; } .trace { stroke: var(--trace); stroke-width: 1.3px; vector-effect: non-scaling-stroke;
   stroke-linejoin: round; }
-text.label { font-size: 3.3px; fill: var(--ink); text-anchor: middle; } 
+text.label { font-size: 3.3px; fill: var(--ink); text-anchor: middle; }
 text.rhythm { text-anchor: start; fill: var(--soft); }
 path.label { stroke: var(--soft); stroke-width: .25; }
 text.wrong { fill: var(--wrong); font-weight: 700; } path.wrong { stroke: var(--wrong); stroke-width: .6; }

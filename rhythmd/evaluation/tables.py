@@ -14,6 +14,7 @@ from ec57.ratio import Ratio, f1_percent
 from ec57.sumstats import average, gross
 from rhythmd.evaluation.alarms import KindScore
 from rhythmd.evaluation.report import NOTHING, Cell, Row, Table, number, percent
+from rhythmd.evaluation.scores import BUSY, average_of_busy
 
 F1_OF = {
     "QRS F1": ("QRS Se", "QRS +P"),
@@ -38,11 +39,11 @@ def ratio_cell(name: str, ratio: Ratio) -> Cell:
     return percent(ratio.part, ratio.whole, digits=3 if name.endswith("FPR") else 2)
 
 
-def beat_cells(score: BeatScore, columns: Sequence[str] = BEAT_COLUMNS) -> tuple[Cell, ...]:
+def beat_cells(score: BeatScore) -> tuple[Cell, ...]:
     ratios = score.statistics()
     return tuple(
         number(f1_percent(*(ratios[part] for part in F1_OF[name]))) if name in F1_OF else ratio_cell(name, ratios[name])
-        for name in columns
+        for name in BEAT_COLUMNS
     )
 
 
@@ -50,17 +51,26 @@ def beats_by_group(
     groups: Mapping[str, Sequence[str]], standard: Mapping[str, BeatScore], escapes_normal: Mapping[str, BeatScore]
 ) -> Table:
     """The headline: gross and average of each set of records."""
-    short = [name for name in BEAT_COLUMNS if name != "VEB FPR"]
+    columns = {"beats": "NSVFQ", **dict.fromkeys(("QRS Se", "QRS +P", "QRS F1"), ""), "V": "V"}
+    columns |= {**dict.fromkeys(("VEB Se", "VEB +P", "VEB F1"), ""), "S": "S"}
+    columns |= dict.fromkeys(("SVEB Se", "SVEB +P", "SVEB F1"), "")
     rows = []
     for group, names in groups.items():
         chosen = [standard[name] for name in names]
-        escapes = f1_of_gross([escapes_normal[name] for name in names])
-        rows.append(Row(f"{group} ({len(names)})", (*beat_cells(gross(chosen), short), number(escapes)), total=True))
-        rows.append(Row("average", (*_average_cells(chosen, short), Cell(NOTHING))))
+        pooled = gross(chosen)
+        figures = dict(zip(BEAT_COLUMNS, beat_cells(pooled), strict=True))
+        counts = {name: Cell(f"{pooled.count(labels, 'nsvfqox'):,}") for name, labels in columns.items() if labels}
+        escapes = gross([escapes_normal[name] for name in names])
+        cells = [counts.get(name) or Cell(figures[name].text) for name in columns]
+        last = number(f1_percent(escapes.sveb_se, escapes.sveb_ppv))
+        rows.append(Row(f"{group} ({len(names)})", (*cells, last), total=True))
+        means = average(chosen)
+        cells = [number(means[name]) if name in means else Cell("") for name in columns]
+        rows.append(Row("  average", (*cells, Cell(""))))
     return Table(
-        "Beats by set of records: gross, then average",
+        "Beats by set of records: gross, and average below it",
         "set (records)",
-        (*short, "SVEB F1, e j n normal"),
+        (*columns, "SVEB F1, e j n as N"),
         tuple(rows),
         "Gross figures pool all beats; averages weigh every record alike and leave out those with nothing to count. "
         "The last column counts supraventricular escape beats as normal, as most papers do; the standard's tools, and "
@@ -68,16 +78,18 @@ def beats_by_group(
     )
 
 
-def f1_of_gross(scores: Sequence[BeatScore]) -> float | None:
-    pooled = gross(scores)
-    return f1_percent(pooled.sveb_se, pooled.sveb_ppv)
-
-
-def _average_cells(scores: Sequence[BeatScore], columns: Sequence[str]) -> tuple[Cell, ...]:
-    means = average(scores)
-    return tuple(
-        number(means[name], 3 if name.endswith("FPR") else 2) if name in means else Cell(NOTHING) for name in columns
-    )
+def busy(groups: Mapping[str, Sequence[str]], scores: Mapping[str, BeatScore]) -> Table:
+    """Averages over the records where they mean something."""
+    rows = []
+    for group, names in groups.items():
+        cells: list[Cell] = []
+        for label in "VS":
+            records, means = average_of_busy([scores[name] for name in names], label, BUSY)
+            cells += [Cell(str(records)), *map(number, means)]
+        rows.append(Row(f"{group} ({len(names)})", tuple(cells)))
+    columns = [f"{name} {figure}" for name in ("VEB", "SVEB") for figure in ("records", "Se", "+P")]
+    caption = f"Average over the records with at least {BUSY} ectopic beats of the class"
+    return Table(caption, "set (records)", tuple(columns), tuple(rows))
 
 
 def by_record(caption: str, scores: Mapping[str, Any], note: str = "") -> Table:
