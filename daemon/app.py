@@ -22,6 +22,8 @@ from daemon.notify import notify
 from daemon.port import PortError, Reader
 from daemon.publish import resolve
 from daemon.room import Room, Work
+from dsp.signal import RATE_HZ
+from dsp.windows import NORMALISATION, R_INDEX, WINDOW_SAMPLES
 from engines import model
 from engines.errors import EngineError
 
@@ -40,7 +42,18 @@ USER_ERRORS = (ConfigError, EngineError, PortError)
 def find_model(name: str) -> model.Model:
     """A model by the name it is shipped under, or by its path."""
     path = Path(name) if name.endswith(".onnx") else model.SHIPPED / f"{name}.onnx"
-    return model.load(path)
+    loaded = model.load(path)
+    made_for, made_here = _promises(loaded.manifest), (RATE_HZ, R_INDEX, (1, 1, 1, WINDOW_SAMPLES), NORMALISATION)
+    if made_for != made_here:
+        raise EngineError(
+            f"engine.model: {path} reads windows of (rate, R index, shape, normalisation) {made_for}, this version "
+            f"makes {made_here}; choose a model made for it"
+        )
+    return loaded
+
+
+def _promises(manifest: model.Manifest) -> tuple[int, int, tuple[int, ...], str]:
+    return manifest.rate_hz, manifest.r_index, manifest.input_shape, manifest.normalisation
 
 
 @contextmanager
@@ -99,6 +112,8 @@ def supervise(config: Config, asked: int, tell: Callable[[str], None]) -> int:
             tell("WATCHDOG=1")
     tell("STOPPING=1")
     stop.set()
+    for sign in STOP_SIGNALS:
+        signal.signal(sign, signal.SIG_DFL)  # a second one ends it at once, also when a room hangs
     for room in (reader, dsp, judge):
         room.join()
     return _verdict([room.error for room in rooms if room.error])

@@ -36,7 +36,7 @@ class Patch(_Section, frozen=True):
     link: str = "rhythmd"
     channel: Count = 1
     rate_hz: Annotated[float, Meta(ge=100, le=1000)] = 250.0
-    baud: Annotated[int, Meta(ge=9600)] = 115200
+    baud: Annotated[int, Meta(ge=9600, le=4_000_000)] = 115200
     silence_limit_s: Annotated[float, Meta(ge=0.5, le=60)] = 2.0
 
 
@@ -194,8 +194,19 @@ def check(config: Config, where: str) -> None:
     if not config.publish.bind:
         raise ConfigError(f"{where}: publish.bind: give at least one address, or no one hears an alert")
     for address in config.publish.bind:
-        if not re.match(r"^(tcp://[^:/]+:\d+|ipc://.+)$", address):
+        tcp = re.fullmatch(r"tcp://[^:/]+:(\d{1,5})", address)
+        if not (tcp and 0 < int(tcp[1]) < 2**16) and not re.fullmatch(r"ipc://.+", address):
             raise ConfigError(f"{where}: publish.bind: {address!r} is neither tcp://ADDRESS:PORT nor ipc://PATH")
+    _check_port(config.patch.port, where)
+
+
+def _check_port(port: str, where: str) -> None:
+    """A port that is absent may be plugged in; one that can never be a port is a mistake."""
+    scheme, _, rest = port.partition("://")
+    if rest and scheme == "socket" and not re.fullmatch(r"[^:/]+:\d{1,5}(/.*)?", rest):
+        raise ConfigError(f"{where}: patch.port: {port!r} is not socket://HOST:PORT")
+    if not rest and (Path(port).is_dir() or Path(port).is_file()) and port:
+        raise ConfigError(f"{where}: patch.port: {port} is no serial port; `rhythmd doctor` lists those that are here")
 
 
 def _in_words(error: str) -> str:

@@ -10,7 +10,6 @@ from time import perf_counter
 
 import numpy as np
 
-from daemon.messages import Latency
 from engines.backend import open_backend
 from engines.errors import EngineError
 from engines.model import Model
@@ -31,7 +30,7 @@ class Engine:
         self._model = model
         self._stack = stack
         self._backend = stack.enter_context(open_backend(name, model))
-        self._took_ms: deque[float] = deque(maxlen=TIMED_WINDOWS)
+        self.took_ms: deque[float] = deque(maxlen=TIMED_WINDOWS)
 
     def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
         began = perf_counter()
@@ -44,7 +43,7 @@ class Engine:
             self.failing, self.name = True, FALLBACK
             self._backend = self._stack.enter_context(open_backend(FALLBACK, self._model))
             answers = self._run(windows)
-        self._took_ms.append(1e3 * (perf_counter() - began))
+        self.took_ms.append(1e3 * (perf_counter() - began))
         return answers
 
     def _run(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -52,12 +51,6 @@ class Engine:
         if not all(np.isfinite(answer).all() for answer in answers):
             raise EngineError(f"{self.name}: its answers are no numbers")  # to any threshold, NaN means all is well
         return answers
-
-    def latency(self) -> Latency:
-        if not self._took_ms:
-            return Latency(engine_p50_ms=None, engine_p99_ms=None)
-        p50_ms, p99_ms = np.percentile(self._took_ms, [50, 99])
-        return Latency(engine_p50_ms=round(float(p50_ms), 3), engine_p99_ms=round(float(p99_ms), 3))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -16,7 +17,7 @@ from daemon.engine import Engine, open_engine
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Judge
 from daemon.listening import Heard, Skipped
-from daemon.messages import LinkCounts, Status, Wave
+from daemon.messages import Latency, LinkCounts, Status, Wave
 from daemon.publish import Publisher, open_publisher
 from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
 from daemon.room import Work
@@ -24,6 +25,8 @@ from dsp.signal import RATE_HZ, Block, Quality, Window
 from engines.model import Model
 
 STATUS_EVERY_S = 1.0
+TIMED_READINGS = 1500  # about a minute of frames
+WAVE_SAMPLES = 25  # a message: 0.1 s, however few come at a time
 WAVE_COUNTS_PER_MV = 1000
 WAVE_MISSING = -(2**15)
 
@@ -42,10 +45,14 @@ class Judging:
         origin = f"{config.patch.id}-{int(now.timestamp() * 1000):x}"
         self._judge = Judge(engine.infer, model.manifest.heads, config.alerts, origin)
         self._line = TimeLine(config.patch.rate_hz, now)
-        self._heard = Heard(0, connected=False, silent=False, battery_low=False, counts=LinkCounts())
+        self._heard = Heard(
+            0, connected=False, silent=False, battery_low=False, counts=LinkCounts(), read_s=monotonic()
+        )
         self._conditions: dict[Condition, bool] = dict.fromkeys(Condition, False)
         self._newest = 0  # index one past the newest judged sample, at 250 Hz
         self._status_due_s = 0.0
+        self._wave: list[Block] = []  # contiguous, not sent yet
+        self._behind_ms: deque[float] = deque(maxlen=TIMED_READINGS)
 
     def __call__(self, items: list[Any]) -> Iterator[Any]:
         """Judge and publish; yields each item when it is done with it."""
@@ -69,12 +76,13 @@ class Judging:
             self._report(self._judge.quality(item))
         elif isinstance(item, Block):
             self._newest = item.end
-            self._send_wave(item)
+            self._note_wave(item)
         elif isinstance(item, Skipped):
             self._line.anchor(self._line.rates.source_index(item.to), datetime.now(timezone.utc))
             self._report(self._judge.skipped(item.to))
         else:
             self._heard = item
+            self._behind_ms.append(1e3 * (monotonic() - item.read_s))
             self._note(Condition.ABSENT, holds=not item.connected)
             self._note(Condition.SILENT, holds=item.connected and item.silent)
 
@@ -120,17 +128,28 @@ class Judging:
             engine=self._engine.name,
             model=self._model.id,
             link=self._heard.counts,
-            latency=self._engine.latency(),
+            latency=Latency.of(engine_ms=self._engine.took_ms, read_to_sent_ms=self._behind_ms),
             uptime_s=round(monotonic() - self._started_s, 1),
         )
         self._publisher.remember("status", self._publisher.send("status", status))
 
-    def _send_wave(self, clean: Block) -> None:
-        if not len(clean.ecg_mv) or not self._publisher.wanted("wave"):
+    def _note_wave(self, clean: Block) -> None:
+        if not self._publisher.wanted("wave"):
+            self._wave.clear()
             return
-        sample = self._line.rates.source_index(clean.start)
-        counts = np.clip(np.rint(clean.ecg_mv * WAVE_COUNTS_PER_MV), WAVE_MISSING + 1, -WAVE_MISSING - 1)
-        counts[clean.missing] = WAVE_MISSING
+        if self._wave and self._wave[-1].end != clean.start:
+            self._send_wave()
+        if len(clean.ecg_mv):
+            self._wave.append(clean)
+        if self._wave and clean.end - self._wave[0].start >= WAVE_SAMPLES:
+            self._send_wave()
+
+    def _send_wave(self) -> None:
+        sample = self._line.rates.source_index(self._wave[0].start)
+        ecg_mv = np.concatenate([block.ecg_mv for block in self._wave])
+        counts = np.clip(np.rint(ecg_mv * WAVE_COUNTS_PER_MV), WAVE_MISSING + 1, -WAVE_MISSING - 1)
+        counts[np.concatenate([block.missing for block in self._wave])] = WAVE_MISSING
+        self._wave.clear()
         wave = Wave(
             seq=self._publisher.next_seq("wave"),
             patch=self._patch.id,

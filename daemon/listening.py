@@ -23,6 +23,7 @@ class Heard:
     silent: bool
     battery_low: bool
     counts: LinkCounts
+    read_s: float  # host time (monotonic) of the oldest reading since the last Heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Listener:
                 yield from self._hear(data)
             else:
                 self._silent_s += SILENT_READ_S
-        yield self._heard(readings[-1])
+        yield self._heard(readings[-1], readings[0].read_s)
 
     def _hear(self, data: bytes) -> Iterator[Block | Quality | Window | Skipped]:
         frames = self._decoder.feed(data)
@@ -86,7 +87,7 @@ class Listener:
         new_bytes, self._undecoded_bytes = so_far - self._undecoded_bytes, so_far
         return new_bytes / self._link.frame_bytes * self._link.samples_per_frame / self._patch.rate_hz
 
-    def _heard(self, reading: Reading) -> Heard:
+    def _heard(self, reading: Reading, read_s: float) -> Heard:
         return Heard(
             newest=self._clock.next,
             connected=reading.connected,
@@ -101,6 +102,7 @@ class Listener:
                 dropped_bytes=self._dropped_bytes,
                 connections=reading.connections,
             ),
+            read_s=read_s,
         )
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
+from statistics import quantiles
 from typing import Annotated, Literal
 
 import msgspec
@@ -73,10 +75,29 @@ class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Over the last minute's windows."""
+    """Over about the last minute; null before there was anything to time."""
 
-    engine_p50_ms: float | None
+    engine_p50_ms: float | None  # one window through the network
     engine_p99_ms: float | None
+    read_to_sent_p50_ms: float | None  # from the port's read to all that it brought being judged and published
+    read_to_sent_p99_ms: float | None
+
+    @classmethod
+    def of(cls, *, engine_ms: Collection[float], read_to_sent_ms: Collection[float]) -> Latency:
+        engine, whole = _p50_p99(engine_ms), _p50_p99(read_to_sent_ms)
+        return cls(
+            engine_p50_ms=engine[0],
+            engine_p99_ms=engine[1],
+            read_to_sent_p50_ms=whole[0],
+            read_to_sent_p99_ms=whole[1],
+        )
+
+
+def _p50_p99(times_ms: Collection[float]) -> tuple[float | None, float | None]:
+    if len(times_ms) < 2:
+        return (None, None)
+    percentiles = quantiles(times_ms, n=100, method="inclusive")
+    return round(percentiles[49], 3), round(percentiles[98], 3)
 
 
 class Status(Message, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
 
 def notify(message: str) -> None:
@@ -11,7 +12,8 @@ def notify(message: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+    # A supervisor that has gone is no reason to stop watching the wearer.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, suppress(OSError):
         # A leading @ stands for the NUL byte of Linux's abstract names.
         client.connect("\0" + address[1:] if address.startswith("@") else address)
         client.send(message.encode())

@@ -41,6 +41,7 @@ class Reading:
     connected: bool
     connections: int  # how often the port was opened so far
     dropped_bytes: int  # thrown away so far because the next room was behind
+    read_s: float  # host time, monotonic
 
 
 @contextmanager
@@ -131,6 +132,6 @@ class Reader(threading.Thread):
 
     def _hand_on(self, data: bytes) -> None:
         try:
-            self._outbox.put_nowait(Reading(data, self._connected, self._connections, self._dropped_bytes))
+            self._outbox.put_nowait(Reading(data, self._connected, self._connections, self._dropped_bytes, monotonic()))
         except Full:
             self._dropped_bytes += len(data)

@@ -119,9 +119,9 @@ def _bind(publisher: zmq.Socket[Any], address: str) -> None:
         else:
             publisher.bind(address)
     except (zmq.ZMQError, OSError) as error:
-        raise ConfigError(
-            f"publish.bind: {address}: {error}; is another rhythmd running? `rhythmd doctor` looks"
-        ) from None
+        taken = error.errno == errno.EADDRINUSE
+        remedy = "is another rhythmd running? `rhythmd doctor` looks" if taken else "choose an address of this machine"
+        raise ConfigError(f"publish.bind: {address}: {error}; {remedy}") from None
 
 
 def _is_answered(path: Path) -> bool:

@@ -21,6 +21,9 @@ R_INDEX = 850
 TIME_OUT_SAMPLES = 3 * RATE_HZ // 2
 """No window for 1.5 s: the last 4 s are judged without a beat, so that asystole and fibrillation are seen too."""
 
+NORMALISATION = "rms"
+"""What a model's manifest calls the way in which `normalise` makes its inputs."""
+
 FLOOR_MV = 0.01
 """The least RMS a window is divided by, so that amplifier noise is not blown up into a rhythm."""
 

@@ -51,11 +51,11 @@ def load(path: Path) -> Model:
     manifest_path = path.with_suffix(".json")
     for needed in (path, manifest_path):
         if not needed.is_file():
-            raise EngineError(f"engine.model: {needed} is missing; `rhythmd config` says which models are shipped")
+            raise EngineError(f"engine.model: {needed} is missing; install rhythmd again, or name another model")
     try:
         manifest = msgspec.json.decode(manifest_path.read_bytes(), type=Manifest)
     except msgspec.DecodeError as error:
-        raise EngineError(f"{manifest_path}: {error}") from None
+        raise EngineError(f"{manifest_path}: {error}; install rhythmd again, or export the model again") from None
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != manifest.sha256:
         raise EngineError(

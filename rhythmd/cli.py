@@ -31,7 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="`rhythmd COMMAND --help` says more")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = parser.parse_args(argv)
-    return _run(chosen.command, chosen.arguments)
+    try:
+        return _run(chosen.command, chosen.arguments)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(name: str, arguments: list[str]) -> int:
@@ -50,11 +56,6 @@ def _run(name: str, arguments: list[str]) -> int:
     except (ConfigError, EngineError, PortError, RecordError) as error:
         print(f"rhythmd: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
 
 
 def _version() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +65,33 @@ def read(path: str, lead: str | None = None) -> Recording:
     """Record `path` (no suffix, as wfdb takes it), one lead: by name, by index from 0, or the first ECG lead."""
     wfdb, path = _wfdb(), stem(path)
     header = _header(path)
-    names = header.sig_name or []
+    names = [name or f"signal {place}" for place, name in enumerate(_signal_names(header))]
     index = _lead_index(names, lead, path)
+    segmented = isinstance(header, wfdb.MultiRecord)
     try:
-        record = wfdb.rdrecord(path, channels=[index], physical=False, smooth_frames=True)
+        record = wfdb.rdrecord(path, channels=[index], physical=segmented, smooth_frames=True)
+        signal = (record.p_signal if segmented else record.d_signal)[:, 0].astype(float)
     except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise RecordError(f"{path}: wfdb cannot read it: {error}") from error
-    digital = record.d_signal[:, 0].astype(float)
-    digital[digital == _LOST.get(record.fmt[0], -(2.0**15))] = np.nan
-    baseline, zero, bits = record.baseline[0], record.adc_zero[0], record.adc_res[0] or 16
-    return Recording(
-        name=Path(path).name,
-        lead=names[index],
-        rate_hz=float(header.fs),
-        counts=digital - baseline,
-        counts_per_mv=float(record.adc_gain[0]) / _MV_PER_UNIT.get((record.units[0] or "mV").lower(), 1.0),
+        raise RecordError(f"{path}: wfdb cannot read its signals ({error}); is the file whole?") from error
+    per_mv = _PER_MV.get((record.units[0] or "mV").lower(), 1.0)
+    begins = header.base_datetime.replace(tzinfo=timezone.utc) if header.base_datetime else NO_DATE
+    recording = partial(Recording, Path(path).name, names[index], float(header.fs), begins=begins)
+    if segmented:  # each segment has a scale of its own: wfdb has brought them to physical units
+        return recording(counts=signal, counts_per_mv=per_mv)
+    signal[signal == _LOST.get(record.fmt[0], -(2.0**15))] = np.nan
+    zero, bits = record.adc_zero[0] or 0, record.adc_res[0] or 16
+    baseline = zero if record.baseline[0] is None else record.baseline[0]
+    return recording(
+        counts=signal - baseline,
+        counts_per_mv=float(record.adc_gain[0]) * per_mv,
         rails=(zero - 2.0 ** (bits - 1) - baseline, zero + 2.0 ** (bits - 1) - 1 - baseline),
-        begins=header.base_datetime.replace(tzinfo=timezone.utc) if header.base_datetime else NO_DATE,
     )
+
+
+def _signal_names(header: Any) -> list[str | None]:
+    if hasattr(header, "get_sig_name"):  # of several segments
+        return list(header.get_sig_name() or [])
+    return list(header.sig_name or [])
 
 
 def stem(path: str) -> str:
@@ -99,14 +109,16 @@ def duration_s(path: str) -> float:
 
 
 def _header(path: str) -> Any:
+    wfdb = _wfdb()
     try:
-        return _wfdb().rdheader(path)
+        header = wfdb.rdheader(path, rd_segments=True)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record (no {path}.hea)") from None
-    except RecordError:
-        raise
-    except Exception as error:  # likewise
-        raise RecordError(f"{path}: wfdb cannot read its header: {error}") from error
+    except Exception as error:  # wfdb raises whatever its parser stumbles over
+        raise RecordError(f"{path}: wfdb cannot read its header ({error}); is it a WFDB header?") from error
+    if not header.fs or header.fs <= 0:
+        raise RecordError(f"{path}: its header gives no sampling frequency; add it after the number of signals")
+    return header
 
 
 def _wfdb() -> Any:
@@ -139,4 +151,5 @@ def _is_other(name: str) -> bool:
 _LOST = {"8": -128.0, "80": -128.0, "310": -512.0, "311": -512.0, "212": -2048.0, "24": -(2.0**23), "32": -(2.0**31)}
 """The value by which each format marks a lost sample; -32768 for the others."""
 
-_MV_PER_UNIT = {"v": 1e3, "uv": 1e-3, "μv": 1e-3, "µv": 1e-3}
+_PER_MV = {"v": 1e-3, "uv": 1e3, "μv": 1e3, "µv": 1e3}
+"""How many of a header's units are one mV; 1 for those that are not here, mV among them."""

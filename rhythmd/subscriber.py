@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ from daemon.messages import Alert, Message, type_of
 
 ADDRESS = "tcp://127.0.0.1:8251"
 ALERTS = ("alert.", "event.")
+LONGEST_WAIT_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,16 @@ class Subscriber:
         self._socket.setsockopt(zmq.LINGER, 0)
         for topic in topics:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        self._socket.connect(address)
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ValueError(f"{address!r} is no address of a daemon ({error}); {ADDRESS} is the default") from None
 
     def receive(self, timeout_s: float | None = None) -> Received | None:
         """The next message; None when none came in time."""
-        while self._socket.poll(None if timeout_s is None else int(timeout_s * 1000)):
+        deadline_s = None if timeout_s is None else monotonic() + min(timeout_s, LONGEST_WAIT_S)
+        while self._socket.poll(None if deadline_s is None else max(0, int(1000 * (deadline_s - monotonic())))):
             received = self._decode(self._socket.recv_multipart())
             if received is not None:
                 return received

@@ -55,6 +55,11 @@ BAD = {  # what the user did -> (arguments, what the line must name)
     "missing file": (lambda f: ["run", "--config", f / "none.toml"], "none.toml"),
     "missing port": (lambda _: ["run"], "patch.port"),
     "a URL nobody knows": (lambda _: ["run", "--port", "gopher://x"], "patch.port"),
+    "no such TCP port": (lambda f: bad_config(f, "publish.bind = ['tcp://127.0.0.1:99999']"), "99999"),
+    "half a URL": (lambda _: ["run", "--port", "socket://somewhere"], "socket://HOST:PORT"),
+    "a folder as port": (lambda f: ["run", "--port", f], "doctor"),
+    "a baud rate of nature's": (lambda f: bad_config(f, "patch.baud = 1000000000000000000000000"), "patch.baud"),
+    "no address to listen to": (lambda _: ["listen", "--connect", "garbage"], "tcp://127.0.0.1:8251"),
     "missing model": (lambda f: bad_config(f, "patch.port = 'x'\nengine.model = 'nope.onnx'"), "nope.onnx"),
     "missing record": (lambda f: ["analyze", f / "nope", "--output-dir", f], "nope"),
     "missing record to play": (lambda f: ["simulate", f / "nope"], "nope"),
@@ -98,6 +103,46 @@ def test_a_broken_record_does_not_stop_the_others(tmp_path):
     assert result.returncode == 2
     assert "bad" in result.stderr
     assert (tmp_path / "good.rhy").exists()
+
+
+@pytest.mark.parametrize("key", ["r_index", "rate_hz", "normalisation", "input_shape"])
+def test_a_model_made_for_other_windows_is_refused(tmp_path, key):
+    for file in SHIPPED.glob("ecg1.*"):
+        shutil.copy(file, tmp_path)
+    manifest = json.loads((tmp_path / "ecg1.json").read_text())
+    manifest[key] = {"normalisation": "none", "input_shape": [1, 1, 1, 500]}.get(key, 100)
+    (tmp_path / "ecg1.json").write_text(json.dumps(manifest))
+    result = rhythmd(*bad_config(tmp_path, f"patch.port = 'x'\nengine.model = '{tmp_path / 'ecg1.onnx'}'"))
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+
+
+HEADERS = {  # what is odd about it -> (header, exit code)
+    "no name for its signal": ("r 1 250 500\nr.dat 16 400(0)/mV 16 0\n", 0),
+    "no units": ("r 1 250 500\nr.dat 16 400\n", 0),
+    "no sampling frequency": ("r 1 0 500\nr.dat 16 400(0)/mV 16 0 0 0 0 ECG\n", 2),
+    "more samples than the file": ("r 1 250 5000\nr.dat 16 400(0)/mV 16 0 0 0 0 ECG\n", 2),
+    "no signals": ("r 0 250 500\n", 2),
+    "nothing in it": ("", 2),
+    "two segments": ("r/2 1 250 1000\ns 500\ns 500\n", 0),
+}
+
+
+@pytest.mark.parametrize("oddity", HEADERS)
+def test_an_odd_header_is_read_or_refused_in_one_line(tmp_path, oddity):
+    header, code = HEADERS[oddity]
+    write_record(tmp_path, "s", shipped().counts[:500])
+    (tmp_path / "r.hea").write_text(header)
+    shutil.copy(tmp_path / "s.dat", tmp_path / "r.dat")
+    result = rhythmd("analyze", tmp_path / "r", "--output-dir", tmp_path / "out")
+    assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+    assert code == 0 or result.stderr.count("\n") == 1
+
+
+def test_an_output_folder_that_takes_nothing_is_named(tmp_path):
+    write_record(tmp_path, "r", shipped().counts[:500])
+    result = rhythmd("analyze", tmp_path / "r", "--output-dir", "/proc")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "/proc" in result.stderr
 
 
 def test_doctor_speaks_to_programs_too():

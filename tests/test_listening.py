@@ -15,7 +15,7 @@ PATCH = Patch(port="x", silence_limit_s=2.0)
 
 
 def reading(data: bytes = b"", *, dropped: int = 0) -> Reading:
-    return Reading(data, connected=True, connections=1, dropped_bytes=dropped)
+    return Reading(data, connected=True, connections=1, dropped_bytes=dropped, read_s=0.0)
 
 
 def wire(first: int, count: int, link: str = "rhythmd") -> bytes:

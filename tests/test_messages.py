@@ -45,7 +45,7 @@ def beats(rate_hz: float = 250.0) -> list[Beat]:
 STATUS = Status(
     port="open", silent=False, quality="good", battery_low=False, rhythm="N", heart_rate_bpm=71.5, open_alerts=("p-1",),
     engine="onnxruntime", model="m", link=LinkCounts(), uptime_s=1.0,
-    latency=Latency(engine_p50_ms=None, engine_p99_ms=1.5), **COMMON,
+    latency=Latency.of(engine_ms=[1.5, 1.5], read_to_sent_ms=[]), **COMMON,
 )  # fmt: skip
 WAVE = Wave(rate_hz=250, samples=1, counts_per_mv=1000, missing=-32768, **COMMON)
 MESSAGES = [*(alert for kind in KINDS for alert in alerts(kind)), *beats(), STATUS, WAVE]

@@ -56,7 +56,7 @@ class Desk:
         message = Status(
             port="open", silent=False, quality="good", battery_low=False, rhythm="N", heart_rate_bpm=None,
             open_alerts=(), engine="", model="", link=LinkCounts(), uptime_s=0.0,
-            latency=Latency(engine_p50_ms=None, engine_p99_ms=None), **self._common("status"),
+            latency=Latency.of(engine_ms=[], read_to_sent_ms=[]), **self._common("status"),
         )  # fmt: skip
         self.publisher.remember("status", self.publisher.send("status", message))
 

@@ -76,8 +76,11 @@ def _one(record: str, lead: str | None, directory: Path, config: Config) -> Reco
     model = find_model(config.engine.model)
     with open_backend(config.engine.backend, model) as backend:
         analysis = analyze(recording, backend.infer, model.manifest.heads, config.alerts)
-    write_annotations(analysis, recording, directory)
-    write_alerts(analysis, recording, directory)
+    try:
+        write_annotations(analysis, recording, directory)
+        write_alerts(analysis, recording, directory)
+    except OSError as error:
+        return RecordError(f"{record}: cannot write to {directory}: {error.strerror or error}")
     return None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from daemon.config import ConfigError
 from daemon.publish import reachable
 from rhythmd.subscriber import ADDRESS, ALERTS, Received, Subscriber
 
@@ -31,7 +32,11 @@ def run(args: argparse.Namespace) -> int:
     show = _as_json if args.json else in_words
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways of stopping are the same good end
     deadline_s = None if args.for_s is None else monotonic() + args.for_s
-    with Subscriber(reachable(args.connect), topics) as subscriber:
+    try:
+        subscriber = Subscriber(reachable(args.connect), topics)
+    except ValueError as error:
+        raise ConfigError(f"--connect: {error}") from None
+    with subscriber:
         try:
             while deadline_s is None or monotonic() < deadline_s:
                 received = subscriber.receive(None if deadline_s is None else max(0.0, deadline_s - monotonic()))
