@@ -33,3 +33,21 @@ SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
 }
 """By the name of the database's folder: each set's name and its records."""
+
+WHAT_SETS_ARE: Mapping[str, str] = {
+    "mitdb": "ds1 and ds2 are the inter-patient halves of de Chazal et al. 2004; 102 104 107 217 are paced, and EC57 "
+    "leaves them out of the figures for ectopic beats",
+    "nstdb": "by the signal-to-noise ratio; noise alternates with clean ECG every 2 min from 5 min on",
+}
+
+SOURCES: Mapping[str, str] = {
+    "mitdb": "MIT-BIH Arrhythmia Database: Moody and Mark, IEEE Eng Med Biol 20(3), 2001",
+    "nstdb": "MIT-BIH Noise Stress Test Database: Moody, Muldrow and Mark, Computers in Cardiology 1984",
+    "svdb": "MIT-BIH Supraventricular Arrhythmia Database: Greenwald, Patil and Mark, Computers in Cardiology 1990",
+    "vfdb": "MIT-BIH Malignant Ventricular Ectopy Database: Greenwald, PhD thesis, MIT 1986",
+    "cudb": "Creighton University Ventricular Tachyarrhythmia Database: Nolle et al., Computers in Cardiology 1986",
+    "qtdb": "QT Database: Laguna et al., Computers in Cardiology 1997",
+    "challenge2015": "PhysioNet/CinC Challenge 2015: Clifford et al., Computing in Cardiology 2015",
+    "cinc2017": "PhysioNet/CinC Challenge 2017: Clifford et al., Computing in Cardiology 2017",
+}
+"""What to cite with a number: PhysioNet (Goldberger et al., Circulation 101(23), 2000), licence ODC-By 1.0."""

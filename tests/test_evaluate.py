@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -53,6 +55,17 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, page = evaluate(folder)
     assert code == 0
     return page
+
+
+def test_on_two_processes_the_command_says_the_figures_and_where_the_page_is(tmp_path):
+    folder = database(tmp_path / "ecg", "one", "two", seconds=320)
+    command = [sys.executable, "-m", "rhythmd", "evaluate", folder, "--jobs", "2", "--output", tmp_path / "r.html"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("ecg: 2 records, ecg1-")
+    assert any(line.startswith("all (2)") for line in lines)
+    assert lines[-1] == f"{tmp_path / 'r.html'} (also r.md, r.json)"
 
 
 class Outline(HTMLParser):

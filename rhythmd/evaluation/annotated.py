@@ -9,6 +9,7 @@ from typing import Any
 
 from ec57.__main__ import as_json
 from ec57.bxb import LEARNING_S, MATCH_WINDOW_S, BeatScore
+from ec57.sets import WHAT_SETS_ARE
 from rhythmd.evaluation import alarms, scores, sections, store, strips
 from rhythmd.evaluation.job import EvaluationError, Job
 from rhythmd.evaluation.report import Report
@@ -77,6 +78,8 @@ def _report(
         "rules": f"ANSI/AAMI EC57: the first {job.start_s:g} s{standard} are not scored, beats match within "
         f"{MATCH_WINDOW_S * 1000:g} ms; ventricular fibrillation by {scored.vf_words}",
     }
+    if job.database in WHAT_SETS_ARE and len(groups) > 1:
+        facts["sets"] = WHAT_SETS_ARE[job.database]
     if left_out:
         facts["left out"] = f"{' '.join(left_out)}: no .{job.reference}"
     parts = [

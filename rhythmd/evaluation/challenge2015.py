@@ -30,7 +30,7 @@ KIND_OF = {
 }
 ALARM_S, BEFORE_S, AFTER_S = 120.0, 13.0, 2.0
 MISSED_WEIGHT = 5
-STRIP_S = 12.0
+STRIP_S = 10.0
 SHOWN = 24
 
 
@@ -158,9 +158,7 @@ def _figure(job: Job, case: Case) -> Figure:
     first = max(0, last - round(STRIP_S * rate_hz))
     what = "true alarm missed" if case.true else "false alarm taken over"
     says = f"Record {case.record}, lead {recording.lead}, {STRIP_S:g} s up to the alarm: {case.alarm}, {what}."
-    alarm = Label(
-        min(ALARM_S, (last - 1) / rate_hz) - first / rate_hz, f"{case.alarm}: {case.true}".lower(), wrong=True
-    )
+    alarm = Label(min(ALARM_S, (last - 1) / rate_hz) - first / rate_hz, "the monitor's alarm", wrong=True)
     said = labels("rhythmd", read_claim(job.results, case.record, rate_hz), first, last, rate_hz, set())
     return Figure(says, plots.strip(Strip(recording.ecg_mv[first:last], rate_hz, (alarm,), said, says)))
 

@@ -48,7 +48,7 @@ def evaluate(job: Job) -> Report:
         f"{job.database}: {len(chosen)} records",
         facts,
         _headline(truth, ours),
-        (_strips(truth, ours, dict(zip(names, signals, strict=True))), job.thresholds()),
+        (_matrix(truth, ours), _strips(truth, ours, dict(zip(names, signals, strict=True))), job.thresholds()),
         _data(job, truth, ours),
     )
 
@@ -104,6 +104,21 @@ def _analyze(task: tuple[Config, dict[str, np.ndarray]]) -> dict[str, str]:
 
 
 def _headline(truth: Mapping[str, str], ours: Mapping[str, str]) -> Table:
+    there = {name for name, label in truth.items() if label == "A"}
+    called = {name for name in truth if ours[name] == "AFIB"}
+    hits = len(there & called)
+    cells = (
+        Cell(str(len(there))),
+        Cell(str(len(called))),
+        percent(hits, len(there)),
+        percent(hits, len(called)),
+        number(f1_percent(truth, ours)),
+    )
+    columns = ("records with it", "called so", "Se", "+P", "F1")
+    return Table("Atrial fibrillation by record", "rhythm", columns, (Row("atrial fibrillation", cells, total=True),))
+
+
+def _matrix(truth: Mapping[str, str], ours: Mapping[str, str]) -> Section:
     columns = tuple(sorted({ours[name] for name in truth} | {"AFIB", "N"}))
     rows = []
     for label, words in LABELS.items():
@@ -111,11 +126,9 @@ def _headline(truth: Mapping[str, str], ours: Mapping[str, str]) -> Table:
         whole = sum(counts.values()) or 1
         cells = (Cell(f"{counts[column]:,}", weight=counts[column] / whole) for column in columns)
         rows.append(Row(f"{label} {words}", tuple(cells)))
-    hits = sum(label == "A" and ours[name] == "AFIB" for name, label in truth.items())
-    se = percent(hits, sum(label == "A" for label in truth.values()))
-    ppv = percent(hits, sum(ours[name] == "AFIB" for name in truth))
-    figures = f"Atrial fibrillation: F1 {number(f1_percent(truth, ours))}, Se {se}, +P {ppv}."
-    return Table("Rhythm at the record's end", "reference", columns, tuple(rows), figures)
+    note = "Columns: the rhythm that rhythmd names at the record's end. Shaded by the share of the row."
+    table = Table("Every label", "reference", columns, tuple(rows), note)
+    return Section("Which rhythm was taken for which", (table,))
 
 
 def _strips(truth: Mapping[str, str], ours: Mapping[str, str], signals: Mapping[str, np.ndarray]) -> Section:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from daemon.config import Config
+from ec57.sets import SOURCES
 from rhythmd.evaluation.report import Cell, Row, Section, Table
 from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError
@@ -41,7 +42,9 @@ class Job:
     def facts(self) -> dict[str, str]:
         """For people."""
         maker = Maker.of(self.config)
-        return {
+        source = SOURCES.get(self.database)
+        cited = {"data": f"{source}; by way of PhysioNet, ODC-By 1.0"} if source else {}
+        return cited | {
             "model": maker.model,
             "rhythmd": f"{maker.rhythmd}, sources {maker.code}",
             "configuration": f"{self.config_file or 'the defaults'}, {maker.config}",

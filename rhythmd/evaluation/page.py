@@ -57,24 +57,30 @@ def _figure(figure: Figure) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{_words(column)}</th>' for column in table.columns)
+    counted = [any(row.cells[at].of for row in table.rows) for at in range(len(table.columns))]
+    head = "".join(
+        f'<th scope="col"{" colspan=2" if two else ""}>{_words(column)}</th>'
+        for column, two in zip(table.columns, counted, strict=True)
+    )
     rows = "".join(
         f'<tr{" class=total" if row.total else ""}><th scope="row">{_words(row.head)}</th>'
-        f"{''.join(map(_cell, row.cells))}</tr>"
+        f"{''.join(_cell(cell, counted=two) for cell, two in zip(row.cells, counted, strict=True))}</tr>"
         for row in table.rows
     )
     note = f'<p class="note">{_words(table.note)}</p>' if table.note else ""
     return (
-        f'<div class="scroll" tabindex="0"><table><caption>{_words(table.caption)}</caption>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.caption)}">'
+        f"<table><caption>{_words(table.caption)}</caption>"
         f'<thead><tr><th scope="col">{_words(table.stub)}</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{note}"
     )
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, *, counted: bool) -> str:
+    """One cell; two in a column where figures carry their counts, so that both line up."""
     shade = f' style="--weight:{cell.weight:.3f}" class="shaded"' if cell.weight else ""
-    of = f" <small>{escape(cell.of)}</small>" if cell.of else ""
-    return f"<td{shade}>{escape(cell.text)}{of}</td>"
+    of = f'<td class="of">{escape(cell.of)}</td>' if counted else ""
+    return f"<td{shade}>{escape(cell.text)}</td>{of}"
 
 
 def _words(text: str) -> str:

@@ -58,8 +58,8 @@ def strip(drawn: Strip) -> str:
     )
     parts = [
         beginning,
-        *(_mark(label, top, paper, above=True) for label in drawn.reference),
-        *(_mark(label, top, paper, above=False) for label in drawn.ours),
+        *(_mark(label, width, top, paper, above=True) for label in drawn.reference),
+        *(_mark(label, width, top, paper, above=False) for label in drawn.ours),
         f'<path class="trace" transform="{scale}" d="{_trace(np.clip(ecg_mv, low, high))}"/>',
         "</svg>",
     ]
@@ -96,24 +96,22 @@ def _trace(ecg_mv: NDArray[np.float64]) -> str:
     return " ".join(path)
 
 
-def _mark(label: Label, top: float, paper: float, *, above: bool) -> str:
+def _mark(label: Label, width: float, top: float, paper: float, *, above: bool) -> str:
     x = label.at_s * MM_PER_S
+    edge, out = (top, -1) if above else (top + paper, 1)
     names = " ".join(name for name, on in (("label", True), ("wrong", label.wrong), ("rhythm", label.rhythm)) if on)
-    if above:
-        y, tick = (top - (5.2 if label.rhythm else 1.6)), f"M{x:.1f} {top - 1:g}v{1.8 if not label.wrong else 3.5}"
-    else:
-        y = top + paper + (8.2 if label.rhythm else 4.2)
-        tick = f"M{x:.1f} {top + paper + 1:g}v{-1.8 if not label.wrong else -3.5}"
-    anchor = ' text-anchor="start"' if label.rhythm else ""
-    line = "" if label.rhythm else f'<path class="{names}" d="{tick}"/>'
-    return f'{line}<text class="{names}" x="{x:.1f}" y="{y:.1f}"{anchor}>{escape(label.text)}</text>'
+    y = edge + out * (5.2 if label.rhythm else 1.6) + (0 if above else 2.6)  # text stands on its line
+    beyond = ' style="text-anchor:end"' if x + len(label.text) > width else ""
+    tick = f'<path class="{names}" d="M{x:.1f} {edge + out:g}v{-out * (3.5 if label.wrong else 1.8):g}"/>'
+    text = f'<text class="{names}" x="{x:.1f}" y="{y:.1f}"{beyond}>{escape(label.text)}</text>'
+    return text if label.rhythm else tick + text
 
 
 def histogram(
     values: Sequence[float], *, step: float, end: float, unit: str, says: str, limit: float | None = None
 ) -> str:
     """How often which value came, from 0 to `end` in bins of `step`; what lies beyond is in the last bin."""
-    width, height, left, top, bottom = 440, 120, 10, 16, 24
+    width, height, left, top, bottom = 440, 120, 16, 16, 24
     edges = np.arange(0.0, end + 1.5 * step, step)
     counts, _ = np.histogram(np.clip(values, 0.0, end), edges)
     per_unit = (width - 2 * left) / edges[-1]
@@ -125,10 +123,10 @@ def histogram(
         if count
     )
     ticks = "".join(
-        f'<text class="axis" x="{left + value * per_unit:.1f}" y="{height - 8}">{value:g}</text>'
+        f'<text class="axis" x="{left + value * per_unit:.1f}" y="{height - 8}">'
+        f"{value:g}{'' if value else f' {unit}'}</text>"
         for value in np.arange(0.0, end + 1e-9, _round_step(end / 6))
     )
-    ticks += f'<text class="axis unit" x="{width - left}" y="{top - 5}">{unit}</text>'
     line = ""
     if limit is not None:
         at = left + limit * per_unit

@@ -124,19 +124,18 @@ def rhythm_sections(scored: Scored, groups: Mapping[str, Sequence[str]]) -> list
 
 def alarm_section(job: Job, kinds: Mapping[str, alarms.KindScore]) -> Section:
     drawn = [
-        _delay_figure(kind, score.delays_s, 1.0 if KINDS[kind].latching else 4.0)
-        for kind, score in kinds.items()
-        if len(score.delays_s) >= FEWEST_DRAWN
+        _delay_figure(kind, score.delays_s) for kind, score in kinds.items() if len(score.delays_s) >= FEWEST_DRAWN
     ]
     return Section("Alarms", (tables.alarms(kinds, job.config.alerts), *([Gallery(tuple(drawn))] if drawn else [])))
 
 
-def _delay_figure(kind: str, delays_s: Sequence[float], scale: float) -> Figure:
-    late = sum(delay > ALARM_WITHIN_S for delay in delays_s)
-    words = f"{kind}: onset to alarm, {len(delays_s)} episodes, {late} later than {ALARM_WITHIN_S:g} s"
-    end = 1.5 * ALARM_WITHIN_S * scale
-    drawn = plots.histogram(delays_s, step=end / 30, end=end, unit="s", says=words, limit=ALARM_WITHIN_S)
-    return Figure(words, drawn)
+def _delay_figure(kind: str, delays_s: Sequence[float]) -> Figure:
+    words = f"{kind}, {len(delays_s)} episodes: seconds from onset to alarm"
+    if not KINDS[kind].latching:
+        end = 15.0 if sorted(delays_s)[int(0.9 * len(delays_s))] <= 15 else 60.0
+        return Figure(words, plots.histogram(delays_s, step=end / 30, end=end, unit="s", says=words))
+    words += f", {sum(delay > ALARM_WITHIN_S for delay in delays_s)} later than {ALARM_WITHIN_S:g}"
+    return Figure(words, plots.histogram(delays_s, step=0.5, end=15.0, unit="s", says=words, limit=ALARM_WITHIN_S))
 
 
 def delay_section(scored: Scored) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from rhythmd.recording import read
 
 STRIP_S = 10.0
 BEFORE_S = 5.0
+LETTER_S = 0.08  # of a label, as wide as so much ECG
 RECORDS = 12
 PER_RECORD = 3
 
@@ -142,19 +143,28 @@ def labels(
     annotator: str, marks: Annotations, first: int, last: int, rate_hz: float, wrong: set[int]
 ) -> tuple[Label, ...]:
     """What an annotator said between two samples, after who it is and the rhythm that held when they began."""
-    found = []
-    rhythm = ""
+    found: list[Label] = []
+    rhythms = [Label(0.0, annotator, rhythm=True)]
     for item in marks:
-        if item.symbol == "+" and item.sample <= first:
-            rhythm = item.aux or rhythm
+        if item.symbol == "+" and item.aux and item.sample <= first:
+            rhythms = [Label(0.0, f"{annotator}: {item.aux.lstrip('(')}", rhythm=True)]
         if not first <= item.sample < last:
             continue
         at_s = (item.sample - first) / rate_hz
         if item.symbol in AAMI_CLASS or item.symbol in "!~":
             found.append(Label(at_s, item.symbol, wrong=item.sample in wrong))
         elif item.symbol in "[]" or (item.symbol == "+" and item.aux and item.sample > first):
-            found.append(Label(at_s, item.aux.lstrip("(") or item.symbol, rhythm=True))
-    return (Label(0.0, f"{annotator}: {rhythm.lstrip('(')}".rstrip(": "), rhythm=True), *found)
+            _append(rhythms, Label(at_s, item.aux.lstrip("(") or item.symbol, rhythm=True))
+    return (*rhythms, *found)
+
+
+def _append(rhythms: list[Label], label: Label) -> None:
+    """Where the one before would be written over, both are written there."""
+    last = rhythms[-1]
+    if label.at_s < last.at_s + len(last.text) * LETTER_S:
+        rhythms[-1] = replace(last, text=f"{last.text}, {label.text}")
+    else:
+        rhythms.append(label)
 
 
 def clock(seconds: float) -> str:

@@ -38,7 +38,8 @@ td:last-child, th:last-child { padding-right: .2rem; }
 tbody tr { border-bottom: 1px solid var(--faint); } tbody tr:hover { background: var(--faint); }
 tr.total { border-bottom: 1px solid var(--rule); } tr.total th, tr.total td { font-weight: 600; }
 td.shaded { background: rgba(var(--shade), calc(.05 + .4 * var(--weight))); }
-small { color: var(--soft); font-size: .8em; font-weight: 400; padding-left: .2em; }
+td.of { color: var(--soft); font-size: .8em; font-weight: 400 !important; padding-left: 0; text-align: left; }
+td:has(+ td.of) { padding-right: .45rem; }
 .note { color: var(--soft); font-size: .87rem; max-width: 52rem; }
 details summary { cursor: pointer; } details summary h2 { display: inline; }
 figure { margin: 1.4rem 0 0; } figcaption { color: var(--soft); font-size: .88rem; }
@@ -57,7 +58,7 @@ text.rhythm { text-anchor: start; fill: var(--soft); }
 path.label { stroke: var(--soft); stroke-width: .25; }
 text.wrong { fill: var(--wrong); font-weight: 700; } path.wrong { stroke: var(--wrong); stroke-width: .6; }
 .bar { fill: var(--accent); } .base { stroke: var(--rule); } .limit { stroke: var(--wrong); stroke-dasharray: 3 3; }
-text.axis { font-size: 11px; fill: var(--soft); text-anchor: middle; } text.unit { text-anchor: end; }
+text.axis { font-size: 11px; fill: var(--soft); text-anchor: middle; }
 footer { margin-top: 3rem; border-top: 1px solid var(--rule); color: var(--soft); font-size: .88rem; }
 @media print { body { padding: 0; max-width: none; } .scroll { overflow: visible; }
   section { break-inside: avoid-page; } }

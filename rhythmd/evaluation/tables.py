@@ -164,7 +164,8 @@ def alarms(scores: Mapping[str, KindScore], limits: Alerts) -> Table:
         tuple(rows),
         "An alert is true when it meets an episode of its kind in the reference, 150 ms given on either side; episodes "
         "come from the reference's beats by the kind's own definition and thresholds, or from its rhythm marks. False "
-        "alerts per patient-day are those in records without any episode of the kind (records, hours in brackets). "
+        "alerts per patient-day are those in records without any episode of the kind (beside it: how many, in how many "
+        "records and hours). "
         "Delay is from the onset of the reference's episode to the sample at which the daemon raised the alert; 0 "
         "where it stood open already. A dash: the reference does not tell.",
     )
