@@ -10,8 +10,9 @@ from dsp.signal import LEAD_OFF, MISSING, SATURATED, Block
 PLAUSIBLE_S = 60.0
 """A sequence number that is off by more than this from the time waited tells of a restarted patch, not of a loss."""
 
-BRIDGED_S = 10.0
-"""Longer losses are not filled with missing samples: the time line jumps, and a new session begins."""
+BRIDGED_S = 2.0
+"""Longer losses are not filled with missing samples: the time line jumps, and a new session begins. It is the silence
+after which `signal_lost` is raised by default, so that one loss is not told twice, as silence and as lost samples."""
 
 
 class Clock:

@@ -35,6 +35,11 @@ TECHNICAL = {
 }
 
 
+ASKED_IN_NOISE = {(Fitness.NOISY, "ventricular_fibrillation"), (Fitness.NOISY, "asystole")}
+"""Noise that comes and goes may never last long enough to be told: it must not silence these, though it cannot end them.
+The network tells noise from fibrillation by itself, and noise that hides an asystole shows beats."""
+
+
 class Condition(Enum):
     """What the daemon itself reports of patch and engine; the names are kinds of alerts."""
 
@@ -78,13 +83,16 @@ class Judge:
             out += self.book.note("noise", self._noise(window.at, noise), window.at)
         if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
-            return out
         standing: set[str] = set()
         for kind, rule in self._rules.items():
+            if window.fitness is not Fitness.GOOD and (window.fitness, kind) not in ASKED_IN_NOISE:
+                continue
             moment = Moment(
                 window.at, beat, self._quiet_since, by_head["rhythm"], window.missing, self.history, standing
             )
             finding = rule(moment)
+            if window.fitness is not Fitness.GOOD and (finding is None or finding.end is not None):
+                continue  # what stands goes on standing
             if finding and finding.end is None:
                 standing.add(kind)
             out += self.book.note(kind, finding, window.at)
@@ -105,11 +113,19 @@ class Judge:
         (self._conditions.add if holds else self._conditions.discard)(condition)
         return self._technical(condition.value, at, {})
 
-    def skipped(self, to: int) -> list[AlertEvent]:
-        """Samples up to `to` never came: silence there is not asystole, and what follows is taken for good at first."""
+    def skipped(self, gone: int, to: int) -> list[AlertEvent]:
+        """Samples from `gone` to `to` never came: that is no asystole, and what follows is taken for good at first.
+
+        The loss is told as `signal_lost`, unless the daemon had noticed it while it lasted and told of it then.
+        """
         self.history.break_off()
         self._quiet_since = to
-        return self.quality(Quality(Fitness.GOOD, to))
+        out = self.quality(Quality(Fitness.GOOD, to))
+        if Condition.SILENT in self._conditions:
+            return [*out, *self.condition(Condition.SILENT, holds=False, at=to)]
+        if to > gone and Condition.ABSENT not in self._conditions:
+            out += self.book.note("signal_lost", Finding(gone, end=to), gone)
+        return out
 
     def _technical(self, kind: str, at: int, evidence: dict[str, float | int | str]) -> list[AlertEvent]:
         holds = TECHNICAL.get(self.fitness) == kind or any(each.value == kind for each in self._conditions)

@@ -79,7 +79,7 @@ class Judging:
             self._note_wave(item)
         elif isinstance(item, Skipped):
             self._line.anchor(self._line.rates.source_index(item.to), datetime.now(timezone.utc))
-            self._report(self._judge.skipped(item.to))
+            self._report(self._judge.skipped(item.gone, item.to))
         else:
             self._heard = item
             self._behind_ms.append(1e3 * (monotonic() - item.read_s))

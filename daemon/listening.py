@@ -28,8 +28,9 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The time line jumped: nothing is known of the samples before `to` (at 250 Hz)."""
+    """The time line jumped: nothing is known of the samples from `gone` to `to` (at 250 Hz)."""
 
+    gone: int
     to: int
 
 
@@ -43,8 +44,10 @@ class Listener:
         self._clock = Clock(link, patch.rate_hz)
         self._chain: Chain | None = None
         self._end = 0  # index one past the last sample that the chain has had
+        self._judged_end = 0  # likewise at 250 Hz
         self._frames = 0
-        self._silent_s = 0.0  # since the last frame
+        self._waited_s = 0.0  # since the last frame
+        self._silent_s = 0.0  # likewise, while the port was open: an absent patch is not silent
         self._undecoded_bytes = 0  # so far: skipped by the decoder, or dropped by the reader
         self._dropped_bytes = 0
         self._battery_low = False
@@ -53,22 +56,22 @@ class Listener:
         if not readings:
             return
         self._dropped_bytes = readings[-1].dropped_bytes
-        for data in _joined(readings):
+        for data, connected in _joined(readings):
             if data:
                 yield from self._hear(data)
             else:
-                self._silent_s += SILENT_READ_S
+                self._wait(SILENT_READ_S, connected=connected)
         yield self._heard(readings[-1], readings[0].read_s)
 
     def _hear(self, data: bytes) -> Iterator[Block | Quality | Window | Skipped]:
         frames = self._decoder.feed(data)
-        self._silent_s += self._undecoded_s()
+        self._wait(self._undecoded_s(), connected=True)
         if not frames:
             return
         self._frames += len(frames)
         self._battery_low = frames[-1].battery_low
-        blocks = self._clock.place(frames, self._silent_s)
-        self._silent_s = 0.0
+        blocks = self._clock.place(frames, self._waited_s)
+        self._waited_s = self._silent_s = 0.0
         for block in blocks:
             chain = self._chain
             jumped = chain is None or block.start != self._end
@@ -76,10 +79,14 @@ class Listener:
                 chain = self._chain = Chain(self._patch.rate_hz)
             clean, events = chain(block)
             if jumped:
-                yield Skipped(clean.start)
-            self._end = block.end
+                yield Skipped(self._judged_end, clean.start)
+            self._end, self._judged_end = block.end, clean.end
             yield clean
             yield from events
+
+    def _wait(self, seconds: float, *, connected: bool) -> None:
+        self._waited_s += seconds
+        self._silent_s = self._silent_s + seconds if connected else 0.0
 
     def _undecoded_s(self) -> float:
         """How long the bytes took that became no frame since the last call: garbage is silence that costs bytes."""
@@ -106,16 +113,16 @@ class Listener:
         )
 
 
-def _joined(readings: list[Reading]) -> Iterator[bytes]:
-    """Readings that came together as one, silence kept in its place."""
+def _joined(readings: list[Reading]) -> Iterator[tuple[bytes, bool]]:
+    """(bytes, connected): readings that came together as one, silence kept in its place."""
     waiting = bytearray()
     for reading in readings:
         if reading.data:
             waiting += reading.data
         else:
             if waiting:
-                yield bytes(waiting)
+                yield bytes(waiting), True
                 waiting.clear()
-            yield b""
+            yield b"", reading.connected
     if waiting:
-        yield bytes(waiting)
+        yield bytes(waiting), True

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.alerts import AlertEvent
+from daemon.clock import BRIDGED_S
 from daemon.config import Alerts
 from daemon.history import JudgedBeat
-from daemon.judge import Infer, Judge
+from daemon.judge import Condition, Infer, Judge
 from daemon.kinds import KINDS, rhythm_of
 from daemon.reporting import TimeLine, alert_message, topic_of
 from dsp.chain import Chain
@@ -32,22 +35,47 @@ class Analysis:
 
 def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
     """The pipeline of the daemon's rooms, one after the other."""
-    chain = Chain(recording.rate_hz)
     judge = Judge(infer, heads, alerts, origin=recording.name)
     beats: list[JudgedBeat] = []
     changes: dict[str, AlertEvent] = {}
-    size = int(BLOCK_S * recording.rate_hz)
-    ecg_mv, saturated = recording.ecg_mv, recording.saturated
-    for start in range(0, len(ecg_mv), size):
-        part = slice(start, start + size)
-        _, events = chain(Block.of(start, ecg_mv[part], saturated=saturated[part]))
-        for event in events:
-            for out in judge.quality(event) if isinstance(event, Quality) else judge.window(event):
-                if isinstance(out, AlertEvent):
-                    changes[out.id] = out
-                else:
-                    beats.append(out)
+    for out in _judged(recording, judge):
+        if isinstance(out, AlertEvent):
+            changes[out.id] = out
+        else:
+            beats.append(out)
     return Analysis(tuple(beats), tuple(changes.values()))
+
+
+def _judged(recording: Recording, judge: Judge) -> Iterator[JudgedBeat | AlertEvent]:
+    """All that the judge says, session by session: as live, a chain begins anew after a long loss."""
+    ecg_mv, saturated = recording.ecg_mv, recording.saturated
+    size = int(BLOCK_S * recording.rate_hz)
+    end = 0  # of what was judged, at 250 Hz
+    last = 0
+    for first, last in _sessions(np.isfinite(ecg_mv), longest_loss=int(BRIDGED_S * recording.rate_hz)):
+        chain = Chain(recording.rate_hz)
+        for start in range(first, last, size):
+            part = slice(start, min(start + size, last))
+            clean, events = chain(Block.of(start, ecg_mv[part], saturated=saturated[part]))
+            if start == first:
+                yield from judge.skipped(end, clean.start)
+            end = clean.end
+            for event in events:
+                yield from judge.quality(event) if isinstance(event, Quality) else judge.window(event)
+    if last < len(ecg_mv):
+        yield from judge.condition(Condition.SILENT, holds=True, at=end)
+
+
+def _sessions(present: NDArray[np.bool_], longest_loss: int) -> list[tuple[int, int]]:
+    """(first, last): the stretches between losses that are too long to bridge."""
+    there = np.flatnonzero(present)
+    if not len(there):
+        return []
+    breaks = np.flatnonzero(np.diff(there) - 1 > longest_loss)
+    firsts, lasts = [there[0], *there[breaks + 1]], [*there[breaks], there[-1]]
+    if len(present) - 1 - lasts[-1] <= longest_loss:
+        lasts[-1] = len(present) - 1  # too short a loss to know that nothing follows
+    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def rhythm_changes(analysis: Analysis) -> list[tuple[int, str]]:

@@ -19,6 +19,7 @@ BEATS = ("normal", "supraventricular", "ventricular")
 RHYTHMS = ("other", "atrial_fibrillation", "ventricular_fibrillation", "noise")
 HEADS = (Head("beat", BEATS), Head("rhythm", RHYTHMS))
 UNFIT = [fitness for fitness in Fitness if fitness is not Fitness.GOOD]
+NO_SIGNAL = [fitness for fitness in UNFIT if fitness is not Fitness.NOISY]
 
 
 class Told:
@@ -119,11 +120,25 @@ def test_from_one_reason_to_the_other_the_alarm_of_both_is_one():
     assert told.open == {"signal_lost"}
 
 
-@pytest.mark.parametrize("fitness", UNFIT)
+@pytest.mark.parametrize("fitness", NO_SIGNAL)
 def test_nothing_physiological_is_raised_from_a_signal_that_cannot_be_judged(fitness):
     told = Told().beats(10).becomes(fitness).silence(9.0, ventricular_fibrillation=1.0).beats(9, 0.4, ventricular=1.0)
     assert not [kind for kind in told.opened if KINDS[kind].category == "physiological"]
     assert told.letters == "N" * 10 + "Q" * 9
+
+
+def test_noise_that_comes_and_goes_silences_no_lethal_alarm():
+    told = Told().beats(10)
+    for _ in range(8):
+        told.becomes(Fitness.NOISY).silence(6.0, ventricular_fibrillation=1.0)
+        told.becomes(Fitness.GOOD).silence(2.9, ventricular_fibrillation=1.0)
+    assert "ventricular_fibrillation" in told.opened
+
+
+def test_in_noise_nothing_but_what_kills_is_asked():
+    told = Told().beats(10).becomes(Fitness.NOISY).beats(30, 0.4, ventricular=1.0)
+    assert told.opened == ["noise"]
+    assert told.letters == "N" * 10 + "Q" * 30
 
 
 @pytest.mark.parametrize("fitness", UNFIT)
@@ -210,11 +225,28 @@ def test_samples_that_are_here_are_judged_whatever_the_daemon_reports_of_patch_a
     assert "asystole" in told.silence(6.0).open
 
 
+def test_samples_that_never_came_are_told_once():
+    """By the one who noticed first: the silence while it lasted, or the jump of the sample numbers after it."""
+    noticed = Told().beats(10)
+    gone, to = noticed.at, noticed.at + 60 * RATE_HZ
+    unnoticed = Told().beats(10)
+    noticed.out += noticed.judge.condition(Condition.SILENT, holds=True, at=gone)
+    away = Told().beats(10)
+    away.out += away.judge.condition(Condition.ABSENT, holds=True, at=gone)
+    for told in (noticed, unnoticed, away):
+        told.out += told.judge.skipped(gone, to)
+    assert noticed.out[-2:] == unnoticed.out[-2:]
+    assert [(event.kind, event.onset, event.raised, event.end) for event in noticed.out[-1:]] == [
+        ("signal_lost", gone, gone, to)
+    ]
+    assert away.opened == ["patch_lost"]
+
+
 def test_samples_that_never_came_are_no_asystole_and_end_what_the_signal_before_them_was():
     """After a jump the chain begins anew and tells of its fitness only when that is no longer good."""
     told = Told().beats(10).becomes(Fitness.LEAD_OFF)
     told.at += 60 * RATE_HZ
-    told.out += told.judge.skipped(told.at)
+    told.out += told.judge.skipped(told.at, told.at)
     told.fitness = Fitness.GOOD
     assert told.open == set()
     assert told.judge.fitness is Fitness.GOOD
@@ -258,7 +290,7 @@ def test_whatever_happens_every_alert_opens_once_and_closes_once_in_the_order_of
             told.out += told.judge.condition(how[0], holds=how[1], at=told.at)
         else:
             told.at += how[0]
-            told.out += told.judge.skipped(told.at)
+            told.out += told.judge.skipped(told.at, told.at)
             told.fitness = Fitness.GOOD
     told.out += told.judge.book.interrupt(told.at)
     events = [each for each in told.out if isinstance(each, AlertEvent)]

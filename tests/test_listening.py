@@ -37,6 +37,16 @@ def test_silence_counts_until_a_frame_comes():
     assert not heard(listener, reading(wire(5, 1))).silent
 
 
+def test_a_patch_that_is_away_is_not_silent():
+    """It has its own alarm; when it is plugged in again its silence begins anew."""
+    listener = Listener(PATCH)
+    heard(listener, reading(wire(0, 5)))
+    away = Reading(b"", connected=False, connections=1, dropped_bytes=0, read_s=0.0)
+    assert not heard(listener, *[away] * 40).silent
+    assert not heard(listener, reading()).silent
+    assert heard(listener, *[reading()] * 8).silent
+
+
 def test_garbage_is_silence_too():
     """At the wrong baud rate bytes come all the time, and never a frame."""
     listener = Listener(PATCH)
@@ -70,7 +80,7 @@ def test_a_long_loss_begins_a_new_session_and_says_so():
     list(listener([reading(wire(0, 10))]))
     items = list(listener([reading(wire(1000, 10))]))
     (skipped,) = [item for item in items if isinstance(item, Skipped)]
-    assert skipped.to == 10_000
+    assert (skipped.gone, skipped.to) == (100, 10_000)
     assert items.index(skipped) < next(place for place, item in enumerate(items) if isinstance(item, Block))
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from daemon.app import find_model
@@ -24,6 +25,7 @@ from rhythmd import patient, rehearsal
 from rhythmd.analysis import analyze
 from rhythmd.player import Fate, Faults, Player, Span, Turn, excerpt
 from rhythmd.recording import NO_DATE, Recording, shipped
+from rhythmd.subscriber import Received
 
 REPLAYS = Path(__file__).parent / "replays"
 RECORDINGS = sorted(REPLAYS.glob("*.bin"))
@@ -103,7 +105,28 @@ def test_analysis_gives_exactly_what_the_daemon_gives_live(rate_hz):
     with rehearsal.daemon(f"patch.rate_hz = {rate_hz}\n") as running:
         # The link carries any rate; the player is told that the recording's is the link's own.
         received = rehearsal.rehearse(running, Player(replace(recording, rate_hz=250.0), "rhythmd"), speed=0)
-    beats, alerts = analyzed(recording)
+    beats, alerts = assert_equal(received, analyzed(recording))
+    assert len(beats) > 60
+    assert rate_hz == 250.0 or alerts
+
+
+@pytest.mark.parametrize("speed", [0.0, 5.0], ids=["as fast as it goes", "slowly enough to be missed"])
+def test_a_long_loss_is_told_alike_live_and_in_the_analysis(speed):
+    """Whether the silence was noticed while it lasted, or the sample numbers jumped before anyone could."""
+    whole = excerpt(shipped(), 300, 45)
+    counts = whole.counts.copy()
+    counts[2500:2550] = counts[4000:7500] = np.nan  # bridged; 14 s, a new session
+    recording = replace(whole, counts=counts, name="x")
+    with rehearsal.daemon() as running:
+        received = rehearsal.rehearse(running, Player(recording, "rhythmd"), speed=speed)
+    _, alerts = assert_equal(received, analyzed(recording))
+    assert [(alert["kind"], alert["onset_sample"], alert["end_sample"]) for alert in alerts] == [
+        ("signal_lost", 4000, 7500)
+    ]
+
+
+def assert_equal(received: list[Received], analysis: tuple[list[dict], list[dict]]) -> tuple[list[dict], list[dict]]:
+    """Every beat and every alert that ended by itself."""
     live_beats = [steady(msgspec.to_builtins(one.message)) for one in received if isinstance(one.message, Beat)]
     last = {one.message.id: one.message for one in received if isinstance(one.message, Alert)}
     live_alerts = [
@@ -111,10 +134,10 @@ def test_analysis_gives_exactly_what_the_daemon_gives_live(rate_hz):
         for alert in last.values()
         if alert.kind != "patch_lost" and alert.ended_by != "interrupted"
     ]
+    beats, alerts = analysis
     assert [steady(beat) for beat in beats] == live_beats
     assert [steady(alert) for alert in alerts if alert["end_sample"] is not None] == live_alerts
-    assert len(live_beats) > 60
-    assert rate_hz == 250.0 or live_alerts
+    return live_beats, live_alerts
 
 
 def test_what_was_sent_is_delivered_or_counted_as_lost():
