@@ -74,7 +74,8 @@ def test_modules_and_the_runtime_stay_small():
         path.relative_to(ROOT): path.read_text().splitlines() for room in ROOMS for path in modules(f"{room}/**/*.py")
     }
     assert [str(path) for path, lines in texts.items() if len(lines) > 300] == []
-    runtime = [lines for path, lines in texts.items() if path.parts[0] in {"daemon", "dsp", "engines"}]
+    rooms = {"daemon", "dsp", "engines"}
+    runtime = [lines for path, lines in texts.items() if path.parts[0] in rooms and path.name != "build.py"]
     assert sum(bool(line.strip()) for lines in runtime for line in lines) <= 3000
 
 

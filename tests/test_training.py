@@ -10,6 +10,7 @@ import pytest
 
 from dsp.signal import Block
 from dsp.windows import R_INDEX, WINDOW_SAMPLES, normalise
+from ec57.sets import MITDB_DS1, MITDB_DS2, MITDB_PACED
 from engines.backend import open_backend
 from engines.model import SHIPPED, load
 from training import splits
@@ -34,9 +35,9 @@ def needs(database):
 def test_nothing_that_tests_trains_or_chooses():
     table = splits.splits(DATA)["mitdb"]
     used = {*table["train"], *table["validation"]}
-    assert not used & {*splits.MITDB_DS2, *splits.PACED, *splits.STRESSED}
+    assert not used & {*MITDB_DS2, *MITDB_PACED, *splits.STRESSED}
     assert used <= set(splits.MITDB_DS1)
-    assert len(set(splits.MITDB_DS1) | set(splits.MITDB_DS2)) == 44
+    assert len(set(MITDB_DS1) | set(MITDB_DS2)) == 44
 
 
 def test_no_patient_both_trains_and_validates():

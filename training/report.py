@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dsp.windows import WINDOW_SAMPLES, normalise
+from ec57.sets import MITDB_DS2
 from engines.backend import Backend, open_backend
 from engines.model import SHIPPED, load
 from training.packed import AFTER_R, COVERED
 from training.records import EVERY, FUSION, SNAP_ANYWHERE, UNKNOWN, Lead, N, S, V, at_peak, cinc2017_leads, wfdb_leads
 from training.score import Judged, metrics, ratio
-from training.splits import MITDB_DS2, data_folder, fifths, splits
+from training.splits import data_folder, fifths, splits
 
 LEARNING_SAMPLES = 5 * 60 * 250
 """EC57 leaves the first five minutes out."""

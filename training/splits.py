@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ec57.sets import MITDB_DS1
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -13,12 +15,6 @@ def data_folder() -> Path:
     return Path(os.environ.get("RHYTHMD_DATA") or ROOT.parent / "shared" / "data")
 
 
-_DS1 = "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230"
-_DS2 = "100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234"
-MITDB_DS1, MITDB_DS2 = _DS1.split(), _DS2.split()
-"""The inter-patient halves of de Chazal et al. 2004. DS2 is looked at once, by `training.report`."""
-
-PACED = ["102", "104", "107", "217"]
 STRESSED = ["118", "119"]
 """The noise stress test is made from these two: a network that knows them clean is not tested by it."""
 
