@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from daemon import config as cfg
-from daemon.kinds import rhythm_of
 from daemon.moment import Evidence, Finding
 
 
@@ -36,11 +35,6 @@ class AlertBook:
     @property
     def open(self) -> tuple[AlertEvent, ...]:
         return tuple(self._open.values())
-
-    @property
-    def rhythm(self) -> str:
-        """What the signal is called now."""
-        return rhythm_of(set(self._open))
 
     def note(self, kind: str, finding: Finding | None, at: int) -> list[AlertEvent]:
         """What `finding` changes: nothing, an alert that opens, one that closes, or one that did both."""

@@ -87,9 +87,8 @@ class FrequentPvc(_Section, frozen=True):
 
 class AtrialFibrillation(_Section, frozen=True):
     action: Action = "alarm"
-    on_probability: Fraction = 0.6
-    off_probability: Fraction = 0.4
-    irregularity: Fraction = 0.06
+    on_probability: Fraction = 0.97
+    off_probability: Fraction = 0.25
     persistence_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice, pairwise, takewhile
-from statistics import mean, median
+from itertools import islice, takewhile
+from statistics import mean
 
 from daemon.messages import BeatClass
 from dsp.signal import RATE_HZ
@@ -82,21 +82,6 @@ class History:
         """Of the beats of this class at or after `since`, newest first."""
         recent = takewhile(lambda judged: judged.r_peak >= since, reversed(self._beats))
         return [judged.r_peak for judged in recent if judged.beat == beat]
-
-    def irregularity(self, beats: int) -> float | None:
-        """Median change from one RR interval to the next, over the median RR interval, of the last `beats`.
-
-        Intervals that begin or end with a ventricular beat are left out: ectopy is not fibrillation.
-        """
-        judged = list(islice(reversed(self._beats), beats))
-        normal = [
-            newer.rr_s if newer.rr_s and newer.beat != "V" and older.beat != "V" else None
-            for newer, older in pairwise(judged)
-        ]
-        changes = [abs(a - b) for a, b in pairwise(normal) if a and b]
-        if len(changes) < beats // 2:
-            return None
-        return median(changes) / median([rr_s for rr_s in normal if rr_s])
 
     def _intervals(self) -> list[float]:
         """RR intervals, newest first, back to the first unknown one."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from daemon import config as cfg
 from daemon.alerts import AlertBook, AlertEvent
+from daemon.episodes import Episode, Episodes
 from daemon.history import History, JudgedBeat
 from daemon.messages import BeatClass
 from daemon.moment import Finding, Moment
@@ -36,8 +37,8 @@ TECHNICAL = {
 
 
 ASKED_IN_NOISE = {(Fitness.NOISY, "ventricular_fibrillation"), (Fitness.NOISY, "asystole")}
-"""Noise that comes and goes may never last long enough to be told: it must not silence these, though it cannot end them.
-The network tells noise from fibrillation by itself, and noise that hides an asystole shows beats."""
+"""Noise that comes and goes may never last long enough to be told: it must not silence these, though it cannot end
+them. The network tells noise from fibrillation by itself, and noise that hides an asystole shows beats."""
 
 
 class Condition(Enum):
@@ -61,13 +62,14 @@ class Judge:
             )
         self._rules = rules_of(alerts)
         self.book = AlertBook(alerts, origin)
+        self.episodes = Episodes()
         self.history = History()
         self.fitness = Fitness.GOOD
         self._conditions: set[Condition] = set()
         self._noise = Noise(alerts.noise)
         self._quiet_since = start
 
-    def window(self, window: Window) -> list[JudgedBeat | AlertEvent]:
+    def window(self, window: Window) -> list[JudgedBeat | AlertEvent | Episode]:
         """Run the network on a window and decide what it means."""
         answers = self._infer(window.ecg)
         by_head = {
@@ -75,12 +77,12 @@ class Judge:
             for (name, labels), answer in zip(self._labels.items(), answers, strict=True)
         }
         beat = self._judge_beat(window, by_head["beat"])
-        out: list[JudgedBeat | AlertEvent] = [beat] if beat else []
+        out: list[JudgedBeat | AlertEvent | Episode] = [beat] if beat else []
         if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
             self._quiet_since = window.at  # an electrode that was off has not stopped a heart
         else:
             noise = 1.0 if window.fitness is Fitness.NOISY else by_head["rhythm"]["noise"]
-            out += self.book.note("noise", self._noise(window.at, noise), window.at)
+            out += self._note("noise", self._noise(window.at, noise), window.at)
         if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
         standing: set[str] = set()
@@ -95,25 +97,25 @@ class Judge:
                 continue  # what stands goes on standing
             if finding and finding.end is None:
                 standing.add(kind)
-            out += self.book.note(kind, finding, window.at)
+            out += self._note(kind, finding, window.at)
         return out
 
-    def quality(self, quality: Quality) -> list[AlertEvent]:
+    def quality(self, quality: Quality) -> list[AlertEvent | Episode]:
         """The signal's fitness changed."""
         before, self.fitness = TECHNICAL.get(self.fitness), quality.fitness
         now = TECHNICAL.get(quality.fitness)
-        changes = []
+        changes: list[AlertEvent | Episode] = []
         for kind in sorted({before, now} - {None}, key=str):
             assert kind is not None
             changes += self._technical(kind, quality.at, {"fitness": quality.fitness.value})
         return changes
 
-    def condition(self, condition: Condition, *, holds: bool, at: int) -> list[AlertEvent]:
+    def condition(self, condition: Condition, *, holds: bool, at: int) -> list[AlertEvent | Episode]:
         """The daemon reports that a patch or engine condition begins or ends."""
         (self._conditions.add if holds else self._conditions.discard)(condition)
         return self._technical(condition.value, at, {})
 
-    def skipped(self, gone: int, to: int) -> list[AlertEvent]:
+    def skipped(self, gone: int, to: int) -> list[AlertEvent | Episode]:
         """Samples from `gone` to `to` never came: that is no asystole, and what follows is taken for good at first.
 
         The loss is told as `signal_lost`, unless the daemon had noticed it while it lasted and told of it then.
@@ -124,12 +126,16 @@ class Judge:
         if Condition.SILENT in self._conditions:
             return [*out, *self.condition(Condition.SILENT, holds=False, at=to)]
         if to > gone and Condition.ABSENT not in self._conditions:
-            out += self.book.note("signal_lost", Finding(gone, end=to), gone)
+            out += self._note("signal_lost", Finding(gone, end=to), gone)
         return out
 
-    def _technical(self, kind: str, at: int, evidence: dict[str, float | int | str]) -> list[AlertEvent]:
+    def _technical(self, kind: str, at: int, evidence: dict[str, float | int | str]) -> list[AlertEvent | Episode]:
         holds = TECHNICAL.get(self.fitness) == kind or any(each.value == kind for each in self._conditions)
-        return self.book.note(kind, Finding(at, evidence) if holds else None, at)
+        return self._note(kind, Finding(at, evidence) if holds else None, at)
+
+    def _note(self, kind: str, finding: Finding | None, at: int) -> list[AlertEvent | Episode]:
+        told = None if finding and finding.brief else finding
+        return [*self.episodes.note(kind, finding, at), *self.book.note(kind, told, at)]
 
     def _judge_beat(self, window: Window, probabilities: dict[str, float]) -> JudgedBeat | None:
         if window.beat is None:

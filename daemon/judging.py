@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from time import monotonic
@@ -14,6 +14,7 @@ import numpy as np
 from daemon.alerts import AlertEvent
 from daemon.config import Config
 from daemon.engine import Engine, open_engine
+from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Judge
 from daemon.listening import Heard, Skipped
@@ -91,11 +92,11 @@ class Judging:
             self._conditions[condition] = holds
             self._report(self._judge.condition(condition, holds=holds, at=self._newest))
 
-    def _report(self, events: list[JudgedBeat | AlertEvent] | list[AlertEvent]) -> None:
+    def _report(self, events: Iterable[JudgedBeat | AlertEvent | Episode]) -> None:
         for event in events:
             if isinstance(event, AlertEvent):
                 self._send_alert(event)
-            else:
+            elif isinstance(event, JudgedBeat):
                 seq = self._publisher.next_seq("beat")
                 self._publisher.send("beat", beat_message(event, patch=self._patch.id, seq=seq, line=self._line))
 
@@ -122,7 +123,7 @@ class Judging:
             silent=self._heard.silent,
             quality=self._judge.fitness.value,
             battery_low=self._heard.battery_low,
-            rhythm=self._judge.book.rhythm,
+            rhythm=self._judge.episodes.rhythm,
             heart_rate_bpm=rate_bpm and round(rate_bpm, 1),
             open_alerts=tuple(event.id for event in self._judge.book.open),
             engine=self._engine.name,

@@ -31,6 +31,7 @@ class Finding:
     onset: int
     evidence: Evidence = field(default_factory=dict)
     end: int | None = None
+    brief: bool = False  # it names the rhythm, but has not lasted long enough to alert anyone
 
 
 Rule = Callable[[Moment], Finding | None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from daemon.alerts import AlertEvent
 from daemon.clock import BRIDGED_S
 from daemon.config import Alerts
+from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Infer, Judge
-from daemon.kinds import KINDS, rhythm_of
+from daemon.kinds import rhythm_of
 from daemon.reporting import TimeLine, alert_message, topic_of
 from dsp.chain import Chain
 from dsp.signal import Block, Quality
@@ -31,22 +32,26 @@ class Analysis:
 
     beats: tuple[JudgedBeat, ...]
     alerts: tuple[AlertEvent, ...]  # as they opened, each with its end if it has one
+    episodes: tuple[Episode, ...]  # likewise: what names the rhythm, though no one may have been alerted
 
 
 def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
     """The pipeline of the daemon's rooms, one after the other."""
     judge = Judge(infer, heads, alerts, origin=recording.name)
     beats: list[JudgedBeat] = []
-    changes: dict[str, AlertEvent] = {}
+    alerts_by_id: dict[str, AlertEvent] = {}
+    episodes: dict[tuple[str, int], Episode] = {}
     for out in _judged(recording, judge):
         if isinstance(out, AlertEvent):
-            changes[out.id] = out
+            alerts_by_id[out.id] = out
+        elif isinstance(out, Episode):
+            episodes[out.kind, out.onset] = out
         else:
             beats.append(out)
-    return Analysis(tuple(beats), tuple(changes.values()))
+    return Analysis(tuple(beats), tuple(alerts_by_id.values()), tuple(episodes.values()))
 
 
-def _judged(recording: Recording, judge: Judge) -> Iterator[JudgedBeat | AlertEvent]:
+def _judged(recording: Recording, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
     """All that the judge says, session by session: as live, a chain begins anew after a long loss."""
     ecg_mv, saturated = recording.ecg_mv, recording.saturated
     size = int(BLOCK_S * recording.rate_hz)
@@ -78,14 +83,13 @@ def _sessions(present: NDArray[np.bool_], longest_loss: int) -> list[tuple[int, 
     return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
-def rhythm_changes(analysis: Analysis) -> list[tuple[int, str]]:
-    """(sample, label) wherever the rhythm changes, from alerts that name one: the gravest that is open counts."""
-    named = [alert for alert in analysis.alerts if KINDS[alert.kind].rhythm]
-    edges = sorted({edge for alert in named for edge in (max(0, alert.onset), alert.end) if edge is not None} | {0})
+def rhythm_changes(episodes: Sequence[Episode]) -> list[tuple[int, str]]:
+    """(sample, label) wherever the rhythm changes: of the episodes that last, the gravest names it."""
+    edges = sorted({edge for each in episodes for edge in (max(0, each.onset), each.end) if edge is not None} | {0})
     changes: list[tuple[int, str]] = []
     for edge in edges:
-        open_kinds = {alert.kind for alert in named if alert.onset <= edge and (alert.end is None or edge < alert.end)}
-        label = rhythm_of(open_kinds)
+        kinds = {each.kind for each in episodes if each.onset <= edge and (each.end is None or edge < each.end)}
+        label = rhythm_of(kinds)
         if not changes or changes[-1][1] != label:
             changes.append((edge, label))
     return changes
@@ -97,7 +101,9 @@ def write_annotations(analysis: Analysis, recording: Recording, directory: Path)
 
     rates = TimeLine(recording.rate_hz, recording.begins).rates
     last = len(recording.counts) - 1
-    marks = [(min(rates.source_index(at), last), 0, "+", f"({label}") for at, label in rhythm_changes(analysis)]
+    marks = [
+        (min(rates.source_index(at), last), 0, "+", f"({label}") for at, label in rhythm_changes(analysis.episodes)
+    ]
     marks += [(max(0, rates.source_index(beat.r_peak)), 1, beat.beat, "") for beat in analysis.beats]
     marks.sort()
     wfdb.wrann(

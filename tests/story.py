@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from daemon import config as cfg
 from daemon.alerts import AlertBook
+from daemon.episodes import Episodes
 from daemon.history import History
 from daemon.moment import Moment
 from daemon.rules import rules_of
@@ -22,7 +23,9 @@ class Story:
         self.history = History()
         self.book = AlertBook(limits, "test")
         self.r_peak = self.at = 0
+        self.episodes = Episodes()
         self.events = []
+        self.changes = []
 
     def beats(
         self, letters: str, rr_s: float | list[float] = 0.8, *, unknown_rr=False, **probabilities: float
@@ -52,7 +55,8 @@ class Story:
             finding = rule(Moment(self.at, beat, self.r_peak, rhythm, missing, self.history, standing))
             if finding and finding.end is None:
                 standing.add(kind)
-            self.events += self.book.note(kind, finding, self.at)
+            self.changes += self.episodes.note(kind, finding, self.at)
+            self.events += self.book.note(kind, None if finding and finding.brief else finding, self.at)
 
     def alerts(self, kind: str) -> list[tuple[float, float, float | None]]:
         """(onset, raised, end) of each alert of this kind, in seconds."""
@@ -65,3 +69,7 @@ class Story:
     @property
     def kinds(self) -> set[str]:
         return {event.kind for event in self.events}
+
+    @property
+    def rhythm(self) -> str:
+        return self.episodes.rhythm

@@ -116,7 +116,7 @@ def test_what_the_types_refuse_is_named_by_its_key_with_a_remedy(refusal, text, 
         ("[publish]\nbind = ['tcp://127.0.0.1']", "publish.bind: 'tcp://127.0.0.1' is neither"),
         ("[publish]\nbind = []", "publish.bind: give at least one address"),
         (
-            "[alerts.atrial_fibrillation]\noff_probability = 0.7",
+            "[alerts.atrial_fibrillation]\noff_probability = 0.98",
             "alerts.atrial_fibrillation: off_probability must be below on_probability",
         ),
         ("[alerts.pause]\nrr_s = 4.0", "alerts.pause: rr_s must be below alerts.asystole no_beat_s"),

@@ -81,18 +81,3 @@ def test_the_memory_is_bounded():
 def test_the_heart_rate_is_averaged_as_bedside_monitors_do(rr_s, heart_rate_bpm):
     found = heard("N" * len(rr_s), rr_s).last.heart_rate_bpm
     assert found == (None if heart_rate_bpm is None else pytest.approx(heart_rate_bpm))
-
-
-def test_irregularity_is_the_median_change_of_the_interval_over_the_median_interval():
-    assert heard("N" * 13, [0.8, 1.0] * 6 + [0.8]).irregularity(12) == pytest.approx(0.2 / 0.8, abs=0.06)
-    assert heard("N" * 13, 0.8).irregularity(12) == 0.0
-
-
-def test_irregularity_leaves_out_what_begins_or_ends_with_a_ventricular_beat():
-    history = heard("NNNNNNNNNNVNNNNN", [0.8] * 10 + [0.4, 1.2] + [0.8] * 4)
-    assert history.irregularity(16) == 0.0
-
-
-def test_irregularity_is_unknown_with_too_few_intervals_that_count():
-    assert heard("NV" * 12, [0.5, 1.1] * 12).irregularity(24) is None
-    assert heard("NN", 0.8).irregularity(24) is None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from daemon import config as cfg
 from daemon.alerts import AlertEvent
+from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import LETTERS, Condition, Judge
 from daemon.kinds import KINDS
@@ -32,6 +33,7 @@ class Told:
         self.at = 0
         self.r_peak = 0
         self.out: list[JudgedBeat | AlertEvent] = []
+        self.episodes: list[Episode] = []
 
     def _infer(self, ecg):
         def head(labels):
@@ -59,11 +61,15 @@ class Told:
 
     def becomes(self, fitness) -> Told:
         self.fitness = fitness
-        self.out += self.judge.quality(Quality(fitness, self.at))
+        self.hears(self.judge.quality(Quality(fitness, self.at)))
         return self
 
     def _window(self, beat, missing) -> None:
-        self.out += self.judge.window(Window(self.at, beat, np.zeros(0, np.float32), missing, self.fitness))
+        self.hears(self.judge.window(Window(self.at, beat, np.zeros(0, np.float32), missing, self.fitness)))
+
+    def hears(self, told) -> None:
+        self.out += [each for each in told if not isinstance(each, Episode)]
+        self.episodes += [each for each in told if isinstance(each, Episode)]
 
     @property
     def letters(self) -> str:
@@ -211,9 +217,10 @@ def test_signal_lost_stands_while_either_the_patch_is_silent_or_samples_are_miss
 @pytest.mark.parametrize("condition", Condition)
 def test_what_the_daemon_reports_of_patch_and_engine_is_an_alert_while_it_holds(condition):
     told = Told()
-    (opened,) = told.judge.condition(condition, holds=True, at=100)
+    told.hears(told.judge.condition(condition, holds=True, at=100))
+    told.hears(told.judge.condition(condition, holds=False, at=200))
+    opened, closed = told.out
     assert (opened.kind, opened.onset, opened.end) == (condition.value, 100, None)
-    (closed,) = told.judge.condition(condition, holds=False, at=200)
     assert (closed.id, closed.end) == (opened.id, 200)
 
 
@@ -230,11 +237,11 @@ def test_samples_that_never_came_are_told_once():
     noticed = Told().beats(10)
     gone, to = noticed.at, noticed.at + 60 * RATE_HZ
     unnoticed = Told().beats(10)
-    noticed.out += noticed.judge.condition(Condition.SILENT, holds=True, at=gone)
+    noticed.hears(noticed.judge.condition(Condition.SILENT, holds=True, at=gone))
     away = Told().beats(10)
-    away.out += away.judge.condition(Condition.ABSENT, holds=True, at=gone)
+    away.hears(away.judge.condition(Condition.ABSENT, holds=True, at=gone))
     for told in (noticed, unnoticed, away):
-        told.out += told.judge.skipped(gone, to)
+        told.hears(told.judge.skipped(gone, to))
     assert noticed.out[-2:] == unnoticed.out[-2:]
     assert [(event.kind, event.onset, event.raised, event.end) for event in noticed.out[-1:]] == [
         ("signal_lost", gone, gone, to)
@@ -246,7 +253,7 @@ def test_samples_that_never_came_are_no_asystole_and_end_what_the_signal_before_
     """After a jump the chain begins anew and tells of its fitness only when that is no longer good."""
     told = Told().beats(10).becomes(Fitness.LEAD_OFF)
     told.at += 60 * RATE_HZ
-    told.out += told.judge.skipped(told.at, told.at)
+    told.hears(told.judge.skipped(told.at, told.at))
     told.fitness = Fitness.GOOD
     assert told.open == set()
     assert told.judge.fitness is Fitness.GOOD
@@ -287,10 +294,10 @@ def test_whatever_happens_every_alert_opens_once_and_closes_once_in_the_order_of
         elif what == "becomes":
             told.becomes(how[0])
         elif what == "condition":
-            told.out += told.judge.condition(how[0], holds=how[1], at=told.at)
+            told.hears(told.judge.condition(how[0], holds=how[1], at=told.at))
         else:
             told.at += how[0]
-            told.out += told.judge.skipped(told.at, told.at)
+            told.hears(told.judge.skipped(told.at, told.at))
             told.fitness = Fitness.GOOD
     told.out += told.judge.book.interrupt(told.at)
     events = [each for each in told.out if isinstance(each, AlertEvent)]

@@ -99,7 +99,7 @@ def _analyze(task: tuple[Config, dict[str, np.ndarray]]) -> dict[str, str]:
         for name, counts in signals.items():
             recording = Recording(name, "ECG", RATE_HZ, counts.astype(float), COUNTS_PER_MV)
             analysis = analyze(recording, backend.infer, model.manifest.heads, config.alerts)
-            found[name] = rhythm_changes(analysis)[-1][1]
+            found[name] = rhythm_changes(analysis.episodes)[-1][1]
     return found
 
 
