@@ -61,6 +61,8 @@ class Listener:
                 yield from self._hear(data)
             else:
                 self._wait(SILENT_READ_S, connected=connected)
+            if not connected:
+                yield from self._finish()
         yield self._heard(readings[-1], readings[0].read_s)
 
     def _hear(self, data: bytes) -> Iterator[Block | Quality | Window | Skipped]:
@@ -73,16 +75,21 @@ class Listener:
         blocks = self._clock.place(frames, self._waited_s)
         self._waited_s = self._silent_s = 0.0
         for block in blocks:
-            chain = self._chain
-            jumped = chain is None or block.start != self._end
-            if chain is None or jumped:
-                chain = self._chain = Chain(self._patch.rate_hz)
+            if block.start != self._end:
+                yield from self._finish()
+            jumped = self._chain is None
+            chain = self._chain = self._chain or Chain(self._patch.rate_hz)
             clean, events = chain(block)
             if jumped:
                 yield Skipped(self._judged_end, clean.start)
             self._end, self._judged_end = block.end, clean.end
             yield clean
             yield from events
+
+    def _finish(self) -> list[Window]:
+        """The session is over: the port hung up, or too much was lost to bridge."""
+        chain, self._chain = self._chain, None
+        return chain.finish() if chain else []
 
     def _wait(self, seconds: float, *, connected: bool) -> None:
         self._waited_s += seconds

@@ -67,6 +67,8 @@ def _judged(recording: Recording, judge: Judge) -> Iterator[JudgedBeat | AlertEv
             end = clean.end
             for event in events:
                 yield from judge.quality(event) if isinstance(event, Quality) else judge.window(event)
+        for window in chain.finish():
+            yield from judge.window(window)
     if last < len(ecg_mv):
         yield from judge.condition(Condition.SILENT, holds=True, at=end)
 
