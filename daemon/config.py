@@ -65,6 +65,7 @@ class Tachycardia(_Section, frozen=True):
     action: Action = "alarm"
     beats: RunBeats = 5
     rate_bpm: Rate = 100.0
+    probability: Fraction = 0.5
 
 
 class Run(_Section, frozen=True):
@@ -100,12 +101,12 @@ class ExtremeRate(_Section, frozen=True, kw_only=True):
 
 class ExtremeBradycardia(ExtremeRate, frozen=True):
     rate_bpm: Rate = 40.0
-    beats: Beats = 5
+    beats: Beats = 4
 
 
 class ExtremeTachycardia(ExtremeRate, frozen=True):
     rate_bpm: Rate = 140.0
-    beats: Beats = 17
+    beats: Beats = 13
 
 
 class Pause(_Section, frozen=True):

@@ -24,6 +24,7 @@ class JudgedBeat:
     beat: BeatClass
     probability: float
     heart_rate_bpm: float | None
+    ventricular: float = 0.0  # the probability of that class, whichever was called
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,19 @@ class History:
         self.ended: Run | None = None  # the one that the newest beat ended
         self._broken_off = False
 
-    def add(self, r_peak: int, at: int, rr_s: float | None, beat: BeatClass, probability: float) -> JudgedBeat:
+    def add(
+        self,
+        r_peak: int,
+        at: int,
+        rr_s: float | None,
+        beat: BeatClass,
+        probability: float,
+        ventricular: float = 0.0,
+    ) -> JudgedBeat:
         if self._broken_off:
             rr_s, self._broken_off = None, False
         intervals = [rr_s, *self._intervals()] if rr_s else []
-        judged = JudgedBeat(r_peak, at, rr_s, beat, probability, _heart_rate_bpm(intervals))
+        judged = JudgedBeat(r_peak, at, rr_s, beat, probability, _heart_rate_bpm(intervals), ventricular)
         goes_on = beat == self.run.beat and rr_s is not None
         self.ended = None if goes_on else self.run
         self.run = Run(beat, (*self.run.r_peaks, r_peak)[-MEMORY_BEATS:] if goes_on else (r_peak,))
@@ -67,13 +76,17 @@ class History:
     def last(self) -> JudgedBeat | None:
         return self._beats[-1] if self._beats else None
 
-    def rate_bpm(self, beats: int, longest_s: float) -> float | None:
-        """Over the last `beats`; None when they are not there, or something came between them.
+    def intervals(self, beats: int, longest_s: float) -> list[float] | None:
+        """RR intervals of the last `beats`; None when they are not there, or something came between them.
 
         Missing samples or an interval of `longest_s`, which is no heartbeat's but the absence of one.
         """
         intervals = list(takewhile(lambda rr_s: rr_s < longest_s, self._intervals()))[: beats - 1]
-        return 60.0 / mean(intervals) if len(intervals) == beats - 1 else None
+        return intervals if len(intervals) == beats - 1 else None
+
+    def newest(self, beats: int) -> list[JudgedBeat]:
+        """The last `beats`, newest first, or as many as there are."""
+        return list(islice(reversed(self._beats), beats))
 
     def r_peak_of(self, beats_ago: int) -> int:
         return self._beats[-beats_ago].r_peak

@@ -141,13 +141,13 @@ class Judge:
         if window.beat is None:
             return None
         label = max(probabilities, key=probabilities.__getitem__)
-        letter, probability = LETTERS[label], probabilities[label]
+        letter, probability, ventricular = LETTERS[label], probabilities[label], probabilities["ventricular"]
         if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
-            letter, probability = "Q", 0.0
+            letter, probability, ventricular = "Q", 0.0, 0.0
         elif letter == "S" and self._af_likely():
             letter, probability = "N", probabilities["normal"]  # in AF every beat comes irregularly
         self._quiet_since = max(self._quiet_since, window.beat.r_peak)
-        return self.history.add(window.beat.r_peak, window.at, window.beat.rr_s, letter, probability)
+        return self.history.add(window.beat.r_peak, window.at, window.beat.rr_s, letter, probability, ventricular)
 
     def _af_likely(self) -> bool:
         rule = self._rules["atrial_fibrillation"]

@@ -6,9 +6,10 @@ Here what the beats tell, and the table of all rules.
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import mean
 
 from daemon import config as cfg
-from daemon.history import Run
+from daemon.history import History, JudgedBeat
 from daemon.messages import BeatClass
 from daemon.moment import Evidence, Finding, Moment, Rule
 from daemon.rhythm_rules import AtrialFibrillation, Fibrillation
@@ -19,6 +20,16 @@ MOST_MISSING = 0.25
 
 HYSTERESIS = 0.05
 """Of a heart-rate limit: the rate must come back by this much before the alarm ends."""
+
+MOST_UNEVEN = 1.25
+"""The longest interval of a regular run, as a multiple of their mean: couplets with their pauses have more."""
+
+IN_DOUBT = 0.2
+"""A probability of a ventricular beat below which it is hardly one."""
+
+PAUSE_APART = 1.125
+"""With its longest interval left out a bradycardia may be this much above its limit; beyond, it is a normal rhythm with
+one long pause, which has its own kind."""
 
 
 class Asystole:
@@ -58,20 +69,27 @@ class Asystole:
 
 
 class Tachycardia:
-    """Enough consecutive ventricular beats, fast enough; ends with three others, or none for 3 s."""
+    """Enough ventricular beats in a row, fast enough; ends with three others, or none for 3 s.
 
-    def __init__(self, limits: cfg.Tachycardia) -> None:
+    The network often takes one of a run for another class, so beats that are ventricular on the average, follow one
+    another regularly and leave no more than one within the run in real doubt are a run as well.
+    """
+
+    def __init__(self, limits: cfg.Tachycardia, asystole: cfg.Asystole) -> None:
         self._limits = limits
+        self._asystole = asystole
         self._standing: Finding | None = None
-        self._last = 0  # R peak of the last ventricular beat
+        self._last = 0  # R peak of the last beat of it
         self._others = 0  # beats since
 
     def __call__(self, moment: Moment) -> Finding | None:
-        if moment.beat is not None and moment.beat.beat == "V":
-            self._last, self._others = moment.beat.r_peak, 0
-            self._standing = self._standing or self._begun(moment.history.run)
-        elif moment.beat is not None:
-            self._others += 1
+        if moment.beat is not None:
+            begun = self._begun(moment.history)
+            if begun or moment.beat.beat == "V":
+                self._last, self._others = moment.beat.r_peak, 0
+                self._standing = self._standing or begun
+            else:
+                self._others += 1
         over = self._others >= 3 or moment.at - moment.quiet_since > 3 * RATE_HZ
         standing = self._standing
         if standing and over:
@@ -79,12 +97,29 @@ class Tachycardia:
             return replace(standing, end=self._last)
         return standing
 
-    def _begun(self, run: Run) -> Finding | None:
-        if len(run.r_peaks) < self._limits.beats:
+    def _begun(self, history: History) -> Finding | None:
+        beats = self._limits.beats
+        intervals = history.intervals(beats, self._asystole.no_beat_s)
+        if intervals is None:
             return None
-        rate_bpm = run.rate_bpm(self._limits.beats)
-        evidence: Evidence = {"beats": len(run.r_peaks), "rate_bpm": round(rate_bpm, 1)}
-        return Finding(run.r_peaks[0], evidence) if rate_bpm > self._limits.rate_bpm else None
+        rate_bpm = 60.0 / mean(intervals)
+        if rate_bpm <= self._limits.rate_bpm:
+            return None
+        certain = history.run.beat == "V" and len(history.run.r_peaks) >= beats
+        if not certain and not self._is_run(history.newest(beats), intervals):
+            return None
+        onset = history.run.r_peaks[0] if certain else history.r_peak_of(beats)
+        evidence: Evidence = {"beats": len(history.run.r_peaks) if certain else beats, "rate_bpm": round(rate_bpm, 1)}
+        return Finding(onset, evidence)
+
+    def _is_run(self, beats: list[JudgedBeat], intervals: list[float]) -> bool:
+        ventricular = [beat.ventricular for beat in beats]
+        regular = max(intervals) <= MOST_UNEVEN * mean(intervals)
+        doubts = sum(probability < IN_DOUBT for probability in ventricular)
+        bounded = (
+            ventricular[0] >= IN_DOUBT and ventricular[-1] >= IN_DOUBT
+        )  # a beat before or after a run is not in it
+        return regular and bounded and doubts <= 1 and mean(ventricular) >= self._limits.probability
 
 
 class RunOf:
@@ -150,16 +185,22 @@ class ExtremeRate:
         self._standing: Finding | None = None
 
     def __call__(self, moment: Moment) -> Finding | None:
-        rate_bpm = moment.history.rate_bpm(self._limits.beats, self._asystole.no_beat_s)
-        if rate_bpm is None:
+        limits = self._limits
+        intervals = moment.history.intervals(limits.beats, self._asystole.no_beat_s)
+        if intervals is None:
             return self._standing
-        beyond_bpm = self._sign * (rate_bpm - self._limits.rate_bpm)
-        if beyond_bpm > 0 and not self._standing:
-            onset = moment.history.r_peak_of(self._limits.beats)
-            self._standing = Finding(onset, {"rate_bpm": round(rate_bpm, 1), "beats": self._limits.beats})
-        elif beyond_bpm < -HYSTERESIS * self._limits.rate_bpm:
+        rate_bpm = 60.0 / mean(intervals)
+        beyond_bpm = self._sign * (rate_bpm - limits.rate_bpm)
+        if beyond_bpm > 0 and not self._standing and not self._is_one_pause(intervals):
+            onset = moment.history.r_peak_of(limits.beats)
+            self._standing = Finding(onset, {"rate_bpm": round(rate_bpm, 1), "beats": limits.beats})
+        elif beyond_bpm < -HYSTERESIS * limits.rate_bpm:
             self._standing = None
         return self._standing
+
+    def _is_one_pause(self, intervals: list[float]) -> bool:
+        others = sorted(intervals)[:-1]
+        return self._sign < 0 and len(others) > 0 and 60.0 / mean(others) > PAUSE_APART * self._limits.rate_bpm
 
 
 class Pause:
@@ -182,7 +223,7 @@ def rules_of(alerts: cfg.Alerts) -> dict[str, Rule]:
     return {
         "ventricular_fibrillation": Fibrillation(alerts.ventricular_fibrillation),
         "asystole": Asystole(alerts.asystole, alerts.ventricular_fibrillation),
-        "ventricular_tachycardia": Tachycardia(alerts.ventricular_tachycardia),
+        "ventricular_tachycardia": Tachycardia(alerts.ventricular_tachycardia, alerts.asystole),
         "extreme_bradycardia": ExtremeRate(alerts.extreme_bradycardia, alerts.asystole, -1),
         "extreme_tachycardia": ExtremeRate(alerts.extreme_tachycardia, alerts.asystole, 1),
         "atrial_fibrillation": AtrialFibrillation(alerts.atrial_fibrillation),

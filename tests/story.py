@@ -28,7 +28,13 @@ class Story:
         self.changes = []
 
     def beats(
-        self, letters: str, rr_s: float | list[float] = 0.8, *, unknown_rr=False, **probabilities: float
+        self,
+        letters: str,
+        rr_s: float | list[float] = 0.8,
+        *,
+        unknown_rr=False,
+        ventricular: float | None = None,
+        **probabilities: float,
     ) -> Story:
         """One beat for each letter, each `rr_s` after the one before."""
         intervals = rr_s if isinstance(rr_s, list) else [rr_s] * len(letters)
@@ -37,7 +43,8 @@ class Story:
             self.r_peak += round(interval_s * RATE_HZ)
             self.at = self.r_peak + round(DECIDED_S * RATE_HZ)
             known = None if first or unknown_rr else interval_s
-            self._tell(self.history.add(self.r_peak, self.at, known, letter, 0.9), 0.0, probabilities)
+            wide = ventricular if ventricular is not None else 0.9 if letter == "V" else 0.0
+            self._tell(self.history.add(self.r_peak, self.at, known, letter, 0.9, wide), 0.0, probabilities)
         return self
 
     def silence(self, seconds: float, missing: float = 0.0, **probabilities: float) -> Story:

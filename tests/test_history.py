@@ -36,7 +36,7 @@ def test_nothing_goes_on_over_a_signal_that_could_not_be_judged():
     assert history.ended is None
     after = heard("V", 7.0, history)
     assert (after.last.rr_s, after.last.heart_rate_bpm, len(after.run.r_peaks)) == (None, None, 1)
-    assert after.rate_bpm(2, longest_s=10.0) is None
+    assert after.intervals(2, longest_s=10.0) is None
     assert heard("V", 0.5, history).last.rr_s == 0.5  # once
 
 
@@ -44,13 +44,19 @@ def test_the_rate_of_a_run_is_that_of_its_last_beats():
     assert heard("VVVVV", [1.0, 1.0, 1.0, 0.5, 0.5]).run.rate_bpm(3) == pytest.approx(120)
 
 
-def test_a_rate_needs_all_its_beats_and_no_interval_as_long_as_an_asystole():
+def test_the_intervals_of_some_beats_are_known_only_without_one_as_long_as_an_asystole():
     history = heard("NNNN", [None, 1.0, 0.5, 0.5])
-    assert history.rate_bpm(3, longest_s=4.0) == pytest.approx(120)
-    assert history.rate_bpm(4, longest_s=4.0) == pytest.approx(90)
-    assert history.rate_bpm(5, longest_s=4.0) is None
-    assert heard("NN", [4.0, 0.5], history).rate_bpm(3, longest_s=4.0) is None
-    assert history.rate_bpm(2, longest_s=4.0) == pytest.approx(120)
+    assert history.intervals(3, longest_s=4.0) == [0.5, 0.5]
+    assert history.intervals(4, longest_s=4.0) == [0.5, 0.5, 1.0]
+    assert history.intervals(5, longest_s=4.0) is None
+    assert heard("NN", [4.0, 0.5], history).intervals(3, longest_s=4.0) is None
+    assert history.intervals(2, longest_s=4.0) == [0.5]
+
+
+def test_the_newest_beats_are_told_newest_first():
+    history = heard("NVS", 0.5)
+    assert [beat.beat for beat in history.newest(2)] == ["S", "V"]
+    assert len(history.newest(9)) == 3
 
 
 def test_beats_of_a_class_are_found_from_a_sample_on_newest_first():

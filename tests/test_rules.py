@@ -89,6 +89,43 @@ def test_five_ventricular_beats_are_a_tachycardia_only_when_faster_than_100(rate
     assert "ventricular_run" in story.kinds
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "raised"),
+    [
+        ([0.9, 0.9, 0.4, 0.25, 0.3], True),  # called N or S by the network in the end, but surely not three of five
+        ([0.7, 0.7, 0.1, 0.7, 0.7], True),  # one in real doubt
+        ([0.9, 0.9, 0.1, 0.1, 0.9], False),  # two
+        ([0.9, 0.9, 0.9, 0.9, 0.1], False),  # a run of four and the beat after it
+        ([0.6, 0.4, 0.5, 0.4, 0.5], False),  # less than half on the average
+    ],
+)
+def test_a_regular_run_that_is_ventricular_on_the_average_is_a_tachycardia(probabilities, raised):
+    story = Story().beats("N" * 10)
+    for probability in probabilities:
+        story.beats("V" if probability > 0.5 else "S", 0.45, ventricular=probability)
+    story.beats("N" * 5)
+    assert ("ventricular_tachycardia" in story.kinds) is raised
+    if raised:
+        ((onset, _, end),) = story.alerts("ventricular_tachycardia")
+        assert (onset, end) == (pytest.approx(8.45, abs=0.01), pytest.approx(8.0 + 5 * 0.45, abs=0.02))
+
+
+def test_couplets_with_a_beat_between_are_no_regular_run_however_fast():
+    assert "ventricular_tachycardia" not in Story().beats("VVS" * 20, [0.35, 0.35, 0.8] * 20, ventricular=0.6).kinds
+    even, uneven = (
+        Story().beats("N" * 5).beats("VVSVV", [0.4, 0.4, 0.4 + more_s, 0.4, 0.4], ventricular=0.6).kinds
+        for more_s in (0.1, 0.2)
+    )
+    assert "ventricular_tachycardia" in even - uneven
+
+
+def test_a_probability_of_1_asks_for_beats_that_are_all_called_ventricular():
+    strict = cfg.Alerts(ventricular_tachycardia=cfg.Tachycardia(probability=1.0))
+    story = Story(strict).beats("N" * 10).beats("VVSVV", 0.45, ventricular=0.9)
+    assert "ventricular_tachycardia" not in story.kinds
+    assert "ventricular_tachycardia" in story.beats("VVV", 0.45).kinds
+
+
 def test_a_slow_run_that_becomes_fast_becomes_a_tachycardia():
     story = Story().beats("N" * 10).beats("V" * 6, 0.8).beats("V" * 4, 0.4)
     ((onset, raised, _),) = story.alerts("ventricular_tachycardia")
@@ -182,12 +219,12 @@ def test_a_rate_at_the_limit_is_not_beyond_it():
 
 
 def test_an_extreme_rate_goes_on_while_the_rate_is_not_known():
-    story = Story().beats("N" * 10, 1.6).beats("N", unknown_rr=True).beats("N" * 3)
+    story = Story().beats("N" * 10, 1.6).beats("N", unknown_rr=True).beats("N" * 2)
     assert [end for _, _, end in story.alerts("extreme_bradycardia")] == [None]
     assert [end is None for _, _, end in story.beats("N").alerts("extreme_bradycardia")] == [False]
 
 
-@pytest.mark.parametrize(("kind", "beats", "rr_s"), [("extreme_bradycardia", 5, 1.6), ("extreme_tachycardia", 17, 0.4)])
+@pytest.mark.parametrize(("kind", "beats", "rr_s"), [("extreme_bradycardia", 4, 1.6), ("extreme_tachycardia", 13, 0.4)])
 def test_extreme_rates_need_their_number_of_beats(kind, beats, rr_s):
     story = Story().beats("N" * (beats - 1), rr_s)
     assert story.kinds == set()
@@ -205,6 +242,16 @@ def test_an_extreme_rate_ends_only_when_it_is_back_by_a_twentieth():
 def test_the_long_interval_of_an_asystole_is_no_bradycardia():
     story = Story().beats("N" * 20).silence(9.0).beats("N" * 20, [9.6] + [0.8] * 19)
     assert story.kinds == {"asystole"}
+
+
+@pytest.mark.parametrize("pause_s", [3.0, 3.9])
+def test_one_long_pause_in_a_normal_rhythm_is_no_bradycardia(pause_s):
+    story = Story().beats("N" * 20).silence(1.5).beats("N" * 20, [pause_s] + [0.8] * 19)
+    assert story.kinds == {"pause"}
+
+
+def test_a_bradycardia_with_a_longer_interval_in_it_is_one():
+    assert "extreme_bradycardia" in Story().beats("N" * 10).beats("N" * 4, [1.4, 2.0, 1.4, 1.4]).kinds
 
 
 def test_a_bradycardia_after_an_asystole_is_raised():
