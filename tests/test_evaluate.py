@@ -272,7 +272,7 @@ EPISODES = {  # what the reference's beats tell: (reference, kind, its episodes 
     "slow": (reference("NNNNNNN", 1.6), "extreme_bradycardia", [(0, 6)]),
     "not slow enough": (reference("NNNNNNN", 1.4), "extreme_bradycardia", []),
     "fast": (reference("N" * 20, 0.4), "extreme_tachycardia", [(0, 19)]),
-    "not fast for long enough": (reference("N" * 16, 0.4), "extreme_tachycardia", []),
+    "not fast for long enough": (reference("N" * 12, 0.4), "extreme_tachycardia", []),
     "a pause": (reference("NN  NN", 1.0), "pause", [(1, 4)]),
     "asystole": (reference("NN   NN", 1.0), "asystole", [(1, 5)]),
     "often": (reference("NVNVNVNVNVNVNVNVNVNV"), "frequent_pvc", [(1, 19)]),
