@@ -30,6 +30,7 @@ from rhythmd.subscriber import Received
 REPLAYS = Path(__file__).parent / "replays"
 RECORDINGS = sorted(REPLAYS.glob("*.bin"))
 VOLATILE = {"id", "utc", "patch", "seq", "schema"}
+PATIENT = "patch.silence_limit_s = 60\n"  # a machine that stalls between two frames is no patch that is silent
 CHUNK_BYTES = 997  # no multiple of a frame: the daemon must put them together
 
 
@@ -48,7 +49,7 @@ class Wire:
 def alerts_of(recording: Path) -> list[dict]:
     """Every alert as it last stood, less what differs from run to run."""
     link = recording.suffixes[0].removeprefix(".")
-    with rehearsal.daemon(f'patch.link = "{link}"\n') as running:
+    with rehearsal.daemon(f'{PATIENT}patch.link = "{link}"\n') as running:
         received = rehearsal.rehearse(running, Wire(recording), speed=0)
     last = {one.message.id: msgspec.to_builtins(one.message) for one in received if isinstance(one.message, Alert)}
     return [
@@ -102,7 +103,7 @@ def test_analysis_gives_exactly_what_the_daemon_gives_live(rate_hz):
     """The same samples, by way of a pty in one case and of a file in the other: every beat and alert is equal."""
     simulated = patient.make("sinus 20, pvc 20, vt 8, sinus 10, asystole 7, sinus 5", seed=3, rate_hz=rate_hz)
     recording = replace(excerpt(shipped(), 280, 150), name="x") if rate_hz == 250.0 else simulated.recording
-    with rehearsal.daemon(f"patch.rate_hz = {rate_hz}\n") as running:
+    with rehearsal.daemon(f"{PATIENT}patch.rate_hz = {rate_hz}\n") as running:
         # The link carries any rate; the player is told that the recording's is the link's own.
         received = rehearsal.rehearse(running, Player(replace(recording, rate_hz=250.0), "rhythmd"), speed=0)
     beats, alerts = assert_equal(received, analyzed(recording))
@@ -117,7 +118,7 @@ def test_a_long_loss_is_told_alike_live_and_in_the_analysis(speed):
     counts = whole.counts.copy()
     counts[2500:2550] = counts[4000:7500] = np.nan  # bridged; 14 s, a new session
     recording = replace(whole, counts=counts, name="x")
-    with rehearsal.daemon() as running:
+    with rehearsal.daemon("" if speed else PATIENT) as running:
         received = rehearsal.rehearse(running, Player(recording, "rhythmd"), speed=speed)
     _, alerts = assert_equal(received, analyzed(recording))
     assert [(alert["kind"], alert["onset_sample"], alert["end_sample"]) for alert in alerts] == [
