@@ -181,7 +181,6 @@ def test_every_engine_answers_as_onnx_runtime_does(engine, tiny):
     assert np.ptp(answers, axis=0).max() > 0.05  # or a backend that ignores its input would pass
 
 
-@pytest.mark.skipif(not (SHIPPED / "ecg1.onnx").exists(), reason="no ecg1.onnx in engines/models yet")
 def test_the_shipped_model_answers_as_on_onnx_runtime(engine):
     model = load(SHIPPED / "ecg1.onnx")
     rng = np.random.default_rng(2)
