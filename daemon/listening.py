@@ -115,6 +115,7 @@ class Listener:
                 skipped_bytes=self._decoder.skipped_bytes,
                 dropped_bytes=self._dropped_bytes,
                 connections=reading.connections,
+                restarts=self._clock.restarts,
             ),
             read_s=read_s,
         )

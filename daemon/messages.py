@@ -72,6 +72,7 @@ class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
     skipped_bytes: int = 0  # that belonged to no frame
     dropped_bytes: int = 0  # read and thrown away because the daemon was behind
     connections: int = 0  # how often the port was opened
+    restarts: int = 0  # of the patch, by sequence numbers that no loss explains
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,6 +84,12 @@ def test_a_long_loss_begins_a_new_session_and_says_so():
     assert items.index(skipped) < next(place for place, item in enumerate(items) if isinstance(item, Block))
 
 
+def test_a_patch_that_restarts_is_counted():
+    listener = Listener(PATCH)
+    assert heard(listener, reading(wire(5000, 10))).counts.restarts == 0
+    assert heard(listener, reading(wire(0, 10))).counts.restarts == 1
+
+
 def test_what_the_patch_says_of_its_battery_is_passed_on():
     listener = Listener(PATCH)
     low = LINKS["rhythmd"].encode(Frame(0, (0,) * 10, battery_low=True))
