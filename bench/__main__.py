@@ -82,11 +82,12 @@ def _blocks(ecg_mv: np.ndarray, work: Callable[[Block], object], size: int = BLO
 
 def _engines() -> None:
     model = find_model(Config().engine.model)
-    windows = np.random.default_rng(1).standard_normal(model.manifest.input_shape).astype(np.float32)
+    rng = np.random.default_rng(1)
+    inputs = [rng.standard_normal(each.shape).astype(np.float32) for each in model.manifest.inputs]
     for name in ("onnxruntime", "tensorrt"):
         try:
             with open_backend(name, model) as backend:
-                took_ms = [_timed_ms(lambda: backend.infer(windows)) for _ in range(2000)][100:]
+                took_ms = [_timed_ms(lambda: backend.infer(*inputs)) for _ in range(2000)][100:]
         except EngineError as error:
             _line(f"engine {name}, {model.id}", f"not here: {error}")
         else:

@@ -53,7 +53,7 @@ def find_model(name: str) -> model.Model:
 
 
 def _promises(manifest: model.Manifest) -> tuple[int, int, tuple[int, ...], str]:
-    return manifest.rate_hz, manifest.r_index, manifest.input_shape, manifest.normalisation
+    return manifest.rate_hz, manifest.r_index, manifest.window_shape, manifest.normalisation
 
 
 @contextmanager

@@ -32,22 +32,33 @@ class Engine:
         self._backend = stack.enter_context(open_backend(name, model))
         self.took_ms: deque[float] = deque(maxlen=TIMED_WINDOWS)
 
-    def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
+    def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         began = perf_counter()
         try:
-            answers = self._run(windows)
+            answers = self._run(inputs)
         except EngineError as error:
-            if self.failing:
-                raise  # the fallback broke too: nothing is left
-            log.exception("engine %s broke (%s); going on with %s", self.name, error, FALLBACK)
-            self.failing, self.name = True, FALLBACK
-            self._backend = self._stack.enter_context(open_backend(FALLBACK, self._model))
-            answers = self._run(windows)
+            self._fall_back(error)
+            answers = self._run(inputs)
         self.took_ms.append(1e3 * (perf_counter() - began))
         return answers
 
-    def _run(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
-        answers = self._backend.infer(windows)
+    def forget(self) -> None:
+        """Another session begins: the network remembers nothing of the last one."""
+        try:
+            self._backend.forget()
+        except EngineError as error:
+            self._fall_back(error)
+
+    def _fall_back(self, error: EngineError) -> None:
+        if self.failing:
+            raise error  # the fallback broke too: nothing is left
+        forgotten = "; what the network remembered of this session is lost" if self._model.manifest.states else ""
+        log.error("engine %s broke (%s); going on with %s%s", self.name, error, FALLBACK, forgotten, exc_info=error)
+        self.failing, self.name = True, FALLBACK
+        self._backend = self._stack.enter_context(open_backend(FALLBACK, self._model))
+
+    def _run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        answers = self._backend.infer(*inputs)
         if not all(np.isfinite(answer).all() for answer in answers):
             raise EngineError(f"{self.name}: its answers are no numbers")  # to any threshold, NaN means all is well
         return answers
@@ -57,5 +68,6 @@ class Engine:
 def open_engine(name: str, model: Model) -> Iterator[Engine]:
     with ExitStack() as stack:
         engine = Engine(name, model, stack)
-        engine.infer(np.zeros(model.manifest.input_shape, np.float32))  # the first run is the slow one
+        engine.infer(*(np.zeros(each.shape, np.float32) for each in model.manifest.inputs))  # the first is the slow one
+        engine.forget()
         yield engine

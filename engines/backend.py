@@ -20,12 +20,17 @@ BACKENDS = {  # name in the config -> module, imported only when chosen
 class Backend(Protocol):
     """A network ready to run, in the thread that opened it."""
 
-    def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Run one batch of exactly the manifest's input shape.
+    def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run one batch: one float32 array for each of the manifest's inputs, in its order and of its shape.
 
         Returns one array for each of the manifest's heads, in its order: float32 `(batch, label)`, probabilities.
-        The arrays are fresh; the caller may keep them. Raises EngineError when the engine broke.
+        The arrays are fresh; the caller may keep them. The network's states go on to the next call by themselves.
+        Raises EngineError when the engine broke.
         """
+        ...
+
+    def forget(self) -> None:
+        """Zero the states, as after opening: what comes next belongs to another session or patient."""
         ...
 
 

@@ -165,10 +165,8 @@ def describe(is_input: bool, dtype: str, shape: Iterable[int]) -> str:  # noqa: 
 
 def check_tensors(found: dict[str, str], model: Model, where: str) -> None:
     """Raise EngineError unless the tensors `found` (name -> `describe`) are exactly those the manifest promises."""
-    manifest = model.manifest
-    batch = manifest.input_shape[0]
-    promised = {manifest.input_name: describe(True, "FLOAT", manifest.input_shape)}
-    promised |= {head.name: describe(False, "FLOAT", (batch, len(head.labels))) for head in manifest.heads}
+    promised = {name: describe(True, "FLOAT", shape) for name, shape in model.manifest.reads.items()}
+    promised |= {name: describe(False, "FLOAT", shape) for name, shape in model.manifest.answers.items()}
     if found != promised:
         raise EngineError(f"{where} has the tensors {found}, the manifest of {model.onnx} says {promised}")
 

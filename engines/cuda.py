@@ -98,22 +98,44 @@ class Tensor:
         call(cudart.cudaMemcpyAsync, to, source, self.host.nbytes, kind, stream)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Buffer:
+    """One float32 tensor that no one on the host sees. Its content is anything until it is written."""
+
+    device: int  # address
+    nbytes: int
+
+    def zero(self, stream: int) -> None:
+        call(cudart.cudaMemsetAsync, self.device, 0, self.nbytes, stream)
+
+    def copy_from(self, other: Buffer, stream: int) -> None:
+        kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        call(cudart.cudaMemcpyAsync, self.device, other.device, self.nbytes, kind, stream)
+
+
+@contextmanager
+def buffer(shape: tuple[int, ...]) -> Iterator[Buffer]:
+    nbytes = 4 * prod(shape)
+    device = call(cudart.cudaMalloc, nbytes)
+    try:
+        yield Buffer(int(device), nbytes)
+    finally:
+        cudart.cudaFree(device)  # unchecked, as below
+
+
 @contextmanager
 def allocate(shape: tuple[int, ...]) -> Iterator[Tensor]:
     """A Tensor of zeros; its memory is gone when the `with` ends, so no view of `host` may outlive it."""
     count = prod(shape)
     pinned = call(cudart.cudaHostAlloc, 4 * count, cudart.cudaHostAllocDefault)
     try:
-        device = call(cudart.cudaMalloc, 4 * count)
-        try:
+        with buffer(shape) as twin:
             memory = (ctypes.c_float * count).from_address(int(pinned))
             host: np.ndarray = np.ctypeslib.as_array(memory).reshape(shape)
             host[...] = 0
-            yield Tensor(host, int(device))
-        finally:  # unchecked: after a sticky error each of these fails too, and would hide it
-            cudart.cudaFree(device)
+            yield Tensor(host, twin.device)
     finally:
-        cudart.cudaFreeHost(pinned)
+        cudart.cudaFreeHost(pinned)  # unchecked: after a sticky error each of these fails too, and would hide it
 
 
 @contextmanager

@@ -17,14 +17,25 @@ class OnnxRuntime:
 
     def __init__(self, session: ort.InferenceSession, model: Model) -> None:
         self._session = session
-        self._input_name = model.manifest.input_name
-        self._output_names = [head.name for head in model.manifest.heads]
+        self._manifest = model.manifest
+        self._input_names = [each.name for each in model.manifest.inputs]
+        self._output_names = list(model.manifest.answers)
+        self._states: dict[str, np.ndarray] = {}  # by the name of the input that takes it
+        self.forget()
 
-    def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
+    def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        self._manifest.check(inputs)
+        named = dict(zip(self._input_names, inputs, strict=True))
         try:
-            return tuple(self._session.run(self._output_names, {self._input_name: windows}))
+            answers = self._session.run(self._output_names, named | self._states)
         except Exception as error:  # ONNX Runtime's own exceptions have no common class that it exports
             raise EngineError(f"onnxruntime: {error}") from error
+        heads, states = answers[: len(self._manifest.heads)], answers[len(self._manifest.heads) :]
+        self._states = dict(zip(self._states, states, strict=True))
+        return tuple(heads)
+
+    def forget(self) -> None:
+        self._states = {each.input: np.zeros(each.shape, np.float32) for each in self._manifest.states}
 
 
 @contextmanager
@@ -41,10 +52,13 @@ def open_engine(model: Model) -> Iterator[OnnxRuntime]:
 
 
 def _check(session: ort.InferenceSession, model: Model) -> None:
-    manifest = model.manifest
-    shapes = {tensor.name: tuple(tensor.shape) for tensor in (*session.get_inputs(), *session.get_outputs())}
-    batch = manifest.input_shape[0]
-    promised: dict[str, tuple[int, ...]] = {manifest.input_name: manifest.input_shape}
-    promised |= {head.name: (batch, len(head.labels)) for head in manifest.heads}
-    if shapes != promised:
-        raise EngineError(f"{model.onnx} has the tensors {shapes}, its manifest says {promised}")
+    found = tuple(
+        {tensor.name: (tensor.type, tuple(tensor.shape)) for tensor in tensors}
+        for tensors in (session.get_inputs(), session.get_outputs())
+    )
+    promised = tuple(
+        {name: ("tensor(float)", shape) for name, shape in tensors.items()}
+        for tensors in (model.manifest.reads, model.manifest.answers)
+    )
+    if found != promised:
+        raise EngineError(f"{model.onnx} has the tensors {found}, its manifest says {promised}")

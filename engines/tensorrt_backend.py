@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from engines import build, cuda
 from engines.cuda import trt
@@ -15,7 +15,9 @@ from engines.errors import EngineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from engines.model import Model
+    import numpy as np
+
+    from engines.model import Manifest, Model
 
 _log = logging.getLogger(__name__)
 
@@ -23,63 +25,95 @@ _log = logging.getLogger(__name__)
 class TensorRT:
     """One engine on one stream, in one thread. Nothing is allocated after opening but the arrays that it gives away."""
 
-    def __init__(
-        self, launch: Callable[[], None], stream: int, windows: cuda.Tensor, heads: tuple[cuda.Tensor, ...]
-    ) -> None:
-        self._launch: Callable[[], None] | None = launch  # windows on the host -> heads on the host; None once closed
+    def __init__(self, launch: Callable[[], None], stream: int, manifest: Manifest, tensors: Tensors) -> None:
+        self._launch: Callable[[], None] | None = launch  # inputs on the host -> heads on the host; None once closed
         self._stream = stream
-        self._windows = windows
-        self._heads = heads
+        self._manifest = manifest
+        self._tensors = tensors
 
-    def infer(self, windows: np.ndarray) -> tuple[np.ndarray, ...]:
+    def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         if self._launch is None:
             raise EngineError("tensorrt: this engine is closed; open it again")
-        # numpy would broadcast or cast into the pinned array, and so hide the caller's mistake
-        if windows.shape != self._windows.host.shape or windows.dtype != np.float32:
-            raise EngineError(
-                f"tensorrt: the windows are {windows.dtype} {windows.shape}, the model's input is float32 "
-                f"{self._windows.host.shape}"
-            )
-        self._windows.host[...] = windows
+        self._manifest.check(inputs)
+        for tensor, given in zip(self._tensors.inputs, inputs, strict=True):
+            tensor.host[...] = given
         self._launch()
         cuda.wait(self._stream)
-        return tuple(head.host.copy() for head in self._heads)
+        return tuple(head.host.copy() for head in self._tensors.heads)
+
+    def forget(self) -> None:
+        if self._launch is None:
+            raise EngineError("tensorrt: this engine is closed; open it again")
+        self._tensors.forget(self._stream)
+        cuda.wait(self._stream)
 
     def close(self) -> None:
         """A late `infer` raises from now on, where it would write to memory that is no longer ours."""
         self._launch = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensors:
+    """All memory that an engine reads and writes."""
+
+    inputs: tuple[cuda.Tensor, ...]
+    heads: tuple[cuda.Tensor, ...]
+    states: tuple[tuple[cuda.Buffer, cuda.Buffer], ...]  # read, written
+
+    def enqueue(self, execute: Callable[[int], None], stream: int) -> None:
+        """Copy, network, copy. What was written of a state is then copied to where the next run reads it: one graph
+        serves every run, where two that swap their addresses would have to take turns.
+        """
+        for tensor in self.inputs:
+            tensor.upload(stream)
+        execute(stream)
+        for head in self.heads:
+            head.download(stream)
+        for read, written in self.states:
+            read.copy_from(written, stream)
+
+    def forget(self, stream: int) -> None:
+        for read, _ in self.states:
+            read.zero(stream)
+
+
+@contextmanager
+def _allocate(manifest: Manifest) -> Iterator[tuple[Tensors, dict[str, int]]]:
+    """The tensors, and their addresses on the device by name."""
+    with ExitStack() as stack:
+        inputs = tuple(stack.enter_context(cuda.allocate(each.shape)) for each in manifest.inputs)
+        heads = tuple(stack.enter_context(cuda.allocate(manifest.answers[head.name])) for head in manifest.heads)
+        states = tuple(
+            (stack.enter_context(cuda.buffer(each.shape)), stack.enter_context(cuda.buffer(each.shape)))
+            for each in manifest.states
+        )
+        addresses = {each.name: tensor.device for each, tensor in zip(manifest.inputs, inputs, strict=True)}
+        addresses |= {head.name: tensor.device for head, tensor in zip(manifest.heads, heads, strict=True)}
+        for each, (read, written) in zip(manifest.states, states, strict=True):
+            addresses |= {each.input: read.device, each.output: written.device}
+        yield Tensors(inputs, heads, states), addresses
+
+
 @contextmanager
 def open_engine(model: Model, *, graph: bool = True) -> Iterator[TensorRT]:
     """The plan built last for `model` on this device. `graph=False` is for measuring what the CUDA graph brings."""
     plan = build.find_plan(model, build.here())
-    manifest = model.manifest
     with ExitStack() as stack:
         stream = stack.enter_context(cuda.open_stream())
-        windows = stack.enter_context(cuda.allocate(manifest.input_shape))
-        shapes = [(manifest.input_shape[0], len(head.labels)) for head in manifest.heads]
-        heads = tuple(stack.enter_context(cuda.allocate(shape)) for shape in shapes)
-        addresses = {head.name: tensor.device for head, tensor in zip(manifest.heads, heads, strict=True)}
-        addresses[manifest.input_name] = windows.device
+        tensors, addresses = stack.enter_context(_allocate(model.manifest))
         execute = stack.enter_context(_load(plan, model, addresses))
-
-        def enqueue() -> None:
-            windows.upload(stream)
-            execute(stream)
-            for head in heads:
-                head.download(stream)
-
-        enqueue()  # the first call loads kernels and allocates, which no graph may contain
+        launch: Callable[[], None] = partial(tensors.enqueue, execute, stream)
+        tensors.forget(stream)
+        launch()  # the first call loads kernels and allocates, which no graph may contain
+        tensors.forget(stream)
         cuda.wait(stream)
-        launch: Callable[[], None] = enqueue
         if graph:
             try:
-                launch = stack.enter_context(cuda.capture(stream, enqueue))
+                launch = stack.enter_context(cuda.capture(stream, launch))
             except EngineError as error:
                 _log.warning("no CUDA graph, each window will cost some 0.1 ms more: %s", error)
         _log.info("%s runs on TensorRT %s, %s", model.id, trt.__version__, plan.path.name)
-        yield stack.enter_context(closing(TensorRT(launch, stream, windows, heads)))
+        yield stack.enter_context(closing(TensorRT(launch, stream, model.manifest, tensors)))
 
 
 @contextmanager

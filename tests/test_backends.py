@@ -16,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.backend import BACKENDS, open_backend
 from engines.build import PRECISIONS, build_plan, find_plan, here
 from engines.errors import EngineError
-from engines.model import SHIPPED, Head, Manifest, load
+from engines.model import SHIPPED, Head, Manifest, State, Tensor, load
 
 SAMPLES = 1000
+WINDOW = (Tensor("ecg", (1, 1, 1, SAMPLES)),)
 HEADS = (Head("beat", ("normal", "supraventricular", "ventricular")), Head("rhythm", ("other", "atrial_fibrillation")))
 
 
@@ -56,11 +57,55 @@ def write_tiny_model(folder):
     return write_model(folder, network.SerializeToString())
 
 
-def write_model(folder, onnx_file):
+def write_remembering_model(folder):
+    """A network with two inputs and two states: a fading sum of its features, and RR intervals of the call before."""
+    rng = np.random.default_rng(5)
+    weights = {
+        "stem": rng.normal(0, 0.3, (32, 1, 1, 9)),
+        "beat_weight": rng.normal(0, 0.3, (40, 3)),
+        "rhythm_weight": rng.normal(0, 0.3, (40, 2)),
+        "half": np.array(0.5),
+    }
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node("Conv", ["ecg", "stem"], ["a"], strides=[1, 4], pads=[0, 4, 0, 4]),
+            node("Relu", ["a"], ["b"]),
+            node("GlobalAveragePool", ["b"], ["c"]),
+            node("Flatten", ["c"], ["d"]),
+            node("Mul", ["past", "half"], ["faded"]),
+            node("Add", ["d", "faded"], ["past_next"]),
+            node("Mul", ["rr", "half"], ["rr_next"]),
+            node("Sub", ["rr", "rr_before"], ["change"]),
+            node("Concat", ["past_next", "change"], ["e"], axis=1),
+            node("Gemm", ["e", "beat_weight"], ["beat_logits"]),
+            node("Gemm", ["e", "rhythm_weight"], ["rhythm_logits"]),
+            node("Softmax", ["beat_logits"], ["beat"], axis=-1),
+            node("Softmax", ["rhythm_logits"], ["rhythm"], axis=-1),
+        ],
+        "remembering",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in {"ecg": (1, 1, 1, SAMPLES), "rr": (1, 8), "past": (1, 32), "rr_before": (1, 8)}.items()
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in {"beat": (1, 3), "rhythm": (1, 2), "past_next": (1, 32), "rr_next": (1, 8)}.items()
+        ],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(network)
+    states = (State("past", "past_next", (1, 32)), State("rr_before", "rr_next", (1, 8)))
+    return write_model(folder, network.SerializeToString(), inputs=(*WINDOW, Tensor("rr", (1, 8))), states=states)
+
+
+def write_model(folder, onnx_file, **promises):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tiny.onnx").write_bytes(onnx_file)
     sha256 = hashlib.sha256(onnx_file).hexdigest()
-    manifest = Manifest(sha256, "0", 250, "ecg", (1, 1, 1, SAMPLES), 700, "robust", HEADS)
+    manifest = Manifest(sha256, "0", 250, WINDOW, 700, "robust", HEADS)
+    manifest = msgspec.structs.replace(manifest, **promises)
     (folder / "tiny.json").write_bytes(msgspec.json.encode(manifest))
     return load(folder / "tiny.onnx")
 
@@ -88,6 +133,11 @@ def some_windows(count):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def remembering(tmp_path_factory):
+    return write_remembering_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -186,9 +236,93 @@ def test_the_shipped_model_answers_as_on_onnx_runtime(engine):
     rng = np.random.default_rng(2)
     with open_backend("onnxruntime", model) as reference, engine(model) as backend:
         for _ in range(20):
-            window = np.cumsum(rng.normal(0, 0.1, model.manifest.input_shape), axis=-1).astype(np.float32)
-            for head, wanted in zip(backend.infer(window), reference.infer(window), strict=True):
+            inputs = [
+                np.cumsum(rng.normal(0, 0.1, each.shape), axis=-1).astype(np.float32) for each in model.manifest.inputs
+            ]
+            for head, wanted in zip(backend.infer(*inputs), reference.infer(*inputs), strict=True):
                 np.testing.assert_allclose(head, wanted, atol=engine.tolerance)
+
+
+def some_beats(count):
+    rng = np.random.default_rng(6)
+    return [(window, rng.normal(0, 1, (1, 8)).astype(np.float32)) for window in some_windows(count)]
+
+
+def test_states_go_from_one_call_to_the_next(engine, remembering):
+    """Computed here anew with numpy's own arithmetic on the weights, so that no engine is its own witness."""
+    weights = {each.name: numpy_helper.to_array(each) for each in onnx.load(remembering.onnx).graph.initializer}
+    past, before = np.zeros(32), np.zeros(8)
+    with engine(remembering) as backend:
+        for window, rr in some_beats(6):
+            padded = np.pad(window[0, 0, 0].astype(float), 4)
+            taps = np.lib.stride_tricks.sliding_window_view(padded, 9)[::4]
+            past = np.maximum(taps @ weights["stem"][:, 0, 0].T.astype(float), 0).mean(0) + 0.5 * past
+            features = np.concatenate([past, rr[0] - before])
+            before = 0.5 * rr[0]
+            for head, answer in zip(("beat", "rhythm"), backend.infer(window, rr), strict=True):
+                raised = np.exp(features @ weights[f"{head}_weight"])
+                np.testing.assert_allclose(answer[0], raised / raised.sum(), atol=engine.tolerance)
+
+
+def test_an_engine_that_forgets_answers_as_if_newly_opened(engine, remembering):
+    beats = some_beats(4)
+    with engine(remembering) as backend:
+        first = [backend.infer(*beat) for beat in beats]
+        going_on = [backend.infer(*beat) for beat in beats]
+        backend.forget()
+        again = [backend.infer(*beat) for beat in beats]
+    for once, twice in zip(first, again, strict=True):
+        for head, same in zip(once, twice, strict=True):
+            np.testing.assert_array_equal(head, same)
+    assert max(np.abs(head - later).max() for head, later in zip(first[0], going_on[0], strict=True)) > 0.01
+
+
+def test_two_engines_of_one_model_remember_each_its_own(engine, remembering):
+    mine, others = some_beats(4)[:2], some_beats(4)[2:]
+    with engine(remembering) as alone:
+        expected = [alone.infer(*beat) for beat in mine]
+    with engine(remembering) as one, engine(remembering) as other:
+        found = []
+        for beat, disturbing in zip(mine, others, strict=True):
+            found.append(one.infer(*beat))
+            other.infer(*disturbing)
+    for heads, wanted in zip(found, expected, strict=True):
+        for head, same in zip(heads, wanted, strict=True):
+            np.testing.assert_array_equal(head, same)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [(np.zeros((1, 1, 1, SAMPLES), np.float32),), (np.zeros((1, 8), np.float32), np.zeros((1, 1, 1, SAMPLES)))],
+    ids=["one too few", "in another order"],
+)
+def test_inputs_that_are_not_the_manifests_are_refused_and_change_no_state(engine, remembering, inputs):
+    beat = some_beats(1)[0]
+    with engine(remembering) as backend:
+        with pytest.raises(EngineError, match="the model reads"):
+            backend.infer(*inputs)
+        refused = backend.infer(*beat)
+        backend.forget()
+        for head, same in zip(refused, backend.infer(*beat), strict=True):
+            np.testing.assert_array_equal(head, same)
+
+
+@pytest.mark.parametrize(
+    "promises",
+    [
+        {"inputs": ()},
+        {"heads": ()},
+        {"inputs": (*WINDOW, *WINDOW)},
+        {"states": (State("past", "beat", (1, 8)),)},
+        {"inputs": (Tensor("ecg", (0, 1, 1, SAMPLES)),)},
+        {"inputs": (Tensor("ecg", (-1, 1, 1, -SAMPLES)),)},
+        {"states": (State("past", "past_next", ()),)},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_no_engine_could_keep_is_refused(tiny, tmp_path, promises):
+    with pytest.raises(EngineError, match="export it again"):
+        write_model(tmp_path / "odd", tiny.onnx.read_bytes(), **promises)
 
 
 def test_windows_of_nan_inf_zero_and_huge_values_do_not_raise(engine, tiny):
@@ -222,9 +356,11 @@ def test_windows_of_another_shape_or_type_are_refused(engine, tiny, windows):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"input_name": "window"},
-        {"input_shape": (1, 1, 1, SAMPLES + 1)},
-        {"input_shape": (2, 1, 1, SAMPLES)},
+        {"inputs": (Tensor("window", (1, 1, 1, SAMPLES)),)},
+        {"inputs": (Tensor("ecg", (1, 1, 1, SAMPLES + 1)),)},
+        {"inputs": (Tensor("ecg", (2, 1, 1, SAMPLES)),)},
+        {"inputs": (*WINDOW, Tensor("rr", (1, 8)))},
+        {"states": (State("past", "past_next", (1, 8)),)},
         {"heads": HEADS[:1]},
         {"heads": (*HEADS, Head("noise", ("no", "yes")))},
         {"heads": (HEADS[0], Head("rhythms", HEADS[1].labels))},

@@ -105,12 +105,12 @@ def test_a_broken_record_does_not_stop_the_others(tmp_path):
     assert (tmp_path / "good.rhy").exists()
 
 
-@pytest.mark.parametrize("key", ["r_index", "rate_hz", "normalisation", "input_shape"])
+@pytest.mark.parametrize("key", ["r_index", "rate_hz", "normalisation", "inputs"])
 def test_a_model_made_for_other_windows_is_refused(tmp_path, key):
     for file in SHIPPED.glob("ecg1.*"):
         shutil.copy(file, tmp_path)
     manifest = json.loads((tmp_path / "ecg1.json").read_text())
-    manifest[key] = {"normalisation": "none", "input_shape": [1, 1, 1, 500]}.get(key, 100)
+    manifest[key] = {"normalisation": "none", "inputs": [{"name": "ecg", "shape": [1, 1, 1, 500]}]}.get(key, 100)
     (tmp_path / "ecg1.json").write_text(json.dumps(manifest))
     result = rhythmd(*bad_config(tmp_path, f"patch.port = 'x'\nengine.model = '{tmp_path / 'ecg1.onnx'}'"))
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)

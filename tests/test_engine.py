@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,11 +16,13 @@ from daemon.engine import FALLBACK, open_engine
 from daemon.messages import Latency
 from engines.backend import BACKENDS
 from engines.errors import EngineError
-from engines.model import Head, Manifest, Model
+from engines.model import Head, Manifest, Model, State, Tensor
 
 MODEL = Model(
     Path("none.onnx"),
-    Manifest("", "1", 250, "ecg", (1, 1, 1, 4), 2, "rms", (Head("beat", ("a", "b")), Head("rhythm", ("c",)))),
+    Manifest(
+        "", "1", 250, (Tensor("ecg", (1, 1, 1, 4)),), 2, "rms", (Head("beat", ("a", "b")), Head("rhythm", ("c",)))
+    ),
 )
 
 
@@ -29,6 +33,12 @@ class Scripted:
         self.answer, self.answers, self.fails = answer, answers, fails
         self.windows = []
         self.closed = False
+        self.forgot = 0
+
+    def forget(self):
+        self.forgot += 1
+        if self.answers < 0 and self.fails is None:
+            raise EngineError("the GPU has fallen off the bus")
 
     def infer(self, windows):
         self.windows.append(windows)
@@ -87,6 +97,36 @@ def test_when_the_fallback_breaks_too_the_error_ends_the_daemon(backends, fails)
         assert answered(engine, 1) == 2.0
         with pytest.raises(EngineError):
             engine.infer(window(2))
+
+
+REMEMBERS = replace(MODEL, manifest=msgspec.structs.replace(MODEL.manifest, states=(State("h", "h_next", (1, 8)),)))
+
+
+@pytest.mark.parametrize(("model", "told"), [(MODEL, False), (REMEMBERS, True)], ids=["no states", "states"])
+def test_the_log_says_when_a_fallback_begins_without_the_networks_memory(backends, caplog, model, told):
+    backends(tensorrt=Scripted(1.0, answers=1), **{FALLBACK: Scripted(2.0, answers=99)})
+    with open_engine("tensorrt", model) as engine:
+        answered(engine, 1)
+    assert ("remembered of this session is lost" in caplog.text) == told
+
+
+def test_a_session_begins_with_nothing_remembered_not_even_the_first_run(backends):
+    backend = Scripted(1.0, answers=99)
+    backends(tensorrt=backend)
+    with open_engine("tensorrt", REMEMBERS) as engine:
+        assert (len(backend.windows), backend.forgot) == (1, 1)
+        engine.forget()
+        assert backend.forgot == 2
+
+
+def test_an_engine_that_cannot_even_forget_is_replaced(backends):
+    broken, fallback = Scripted(1.0, answers=1), Scripted(2.0, answers=99)
+    backends(tensorrt=broken, **{FALLBACK: fallback})
+    with open_engine("tensorrt", REMEMBERS) as engine:
+        broken.answers = -1
+        engine.forget()
+        assert (engine.name, engine.failing) == (FALLBACK, True)
+        assert answered(engine, 1) == 2.0
 
 
 def test_an_engine_that_breaks_in_its_first_run_is_replaced_before_the_first_beat(backends):

@@ -18,13 +18,15 @@ from engines import build
 from engines.backend import open_backend
 from engines.build import Device, Facts, Sidecar, cached_plans, find_plan, read_plan, store_plan, to_half
 from engines.errors import EngineError
-from engines.model import SHIPPED, Head, Manifest, Model
+from engines.model import SHIPPED, Head, Manifest, Model, Tensor
 from rhythmd.commands import engine
 from tests.test_backends import cached_plan, plan_cache, some_windows, tensorrt_or_skip, tiny, write_model  # noqa: F401 - fixtures too
 
 ORIN = Device("Orin", "8.7", "10.3.0")
 PLAN = b"as good as any plan" * 1000
-MODEL = Model(Path("ecg9.onnx"), Manifest("ab" * 32, "2", 250, "ecg", (1, 1, 1, 8), 4, "none", (Head("beat", ("n",)),)))
+MODEL = Model(
+    Path("ecg9.onnx"), Manifest("ab" * 32, "2", 250, (Tensor("ecg", (1, 1, 1, 8)),), 4, "none", (Head("beat", ("n",)),))
+)
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 

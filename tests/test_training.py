@@ -232,7 +232,7 @@ def test_the_graph_is_what_every_engine_runs_fast(model):
 def test_the_manifest_describes_the_file(model):
     assert model.manifest.sha256 == hashlib.sha256(model.onnx.read_bytes()).hexdigest()
     assert model.manifest.r_index == R_INDEX
-    assert model.manifest.input_shape == (1, 1, 1, WINDOW_SAMPLES)
+    assert model.manifest.window_shape == (1, 1, 1, WINDOW_SAMPLES)
     assert {head.name: head.labels for head in model.manifest.heads} == HEADS
 
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dsp.signal import RATE_HZ
 from dsp.windows import R_INDEX, WINDOW_SAMPLES
-from engines.model import SHIPPED, Head, Manifest
+from engines.model import SHIPPED, Head, Manifest, Tensor
 from training.layout import HEADS, INPUT, KERNEL, NORM_EPSILON, STEM_KERNEL, STEM_STRIDE, TAIL_STRIDE, Layout
 
 OPSET, IR_VERSION = 17, 9
@@ -132,8 +132,7 @@ def write(weights: Weights, path: Path, version: str) -> Manifest:
         sha256=hashlib.sha256(serialized).hexdigest(),
         version=version,
         rate_hz=RATE_HZ,
-        input_name=INPUT,
-        input_shape=(1, 1, 1, WINDOW_SAMPLES),
+        inputs=(Tensor(INPUT, (1, 1, 1, WINDOW_SAMPLES)),),
         r_index=R_INDEX,
         normalisation="rms",
         heads=tuple(Head(name, labels) for name, labels in HEADS.items()),

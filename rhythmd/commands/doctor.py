@@ -123,10 +123,10 @@ def _engines(config: Config) -> Iterator[Finding]:
         chosen = name == config.engine.backend
         try:
             with open_backend(name, model) as backend:
-                windows = np.zeros(model.manifest.input_shape, np.float32)
-                backend.infer(windows)
+                inputs = [np.zeros(each.shape, np.float32) for each in model.manifest.inputs]
+                backend.infer(*inputs)
                 began = perf_counter()
-                backend.infer(windows)
+                backend.infer(*inputs)
                 took_ms = 1e3 * (perf_counter() - began)
         except EngineError as error:
             yield Finding("FAIL" if chosen else "note", name, str(error))
