@@ -7,11 +7,11 @@ import random
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Full, Queue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import serial
@@ -26,6 +26,11 @@ SILENT_READ_S = 0.25
 """A read that gets nothing ends after this; so an empty Reading means that this much time passed in silence."""
 
 MOST_BYTES = 4096
+
+GATHER_S, GATHER_BYTES = 0.08, 1024
+"""A reading of fewer bytes is followed by this pause: what trickles gathers meanwhile, and two frames cost the rooms
+what one costs. More is a backlog or a replay, and is not waited for."""
+
 BACK_OFF_S = (0.25, 5.0)
 
 
@@ -66,6 +71,15 @@ def open_port(patch: Patch) -> Iterator[Any]:
         port.close()
 
 
+def _read(port: Any) -> bytes:
+    """All that waits, or the first byte to come; b"" when SILENT_READ_S pass without one."""
+    data = bytes(port.read(max(1, min(port.in_waiting, MOST_BYTES))))
+    with suppress(OSError):  # it hung up: what came before counts, and the next read says so
+        while data and len(data) < MOST_BYTES and port.in_waiting:  # a socket tells of one byte at a time
+            data += port.read(min(port.in_waiting, MOST_BYTES))
+    return data
+
+
 class Reader(threading.Thread):
     """The first room. It never waits for the others: when its queue is full it drops, and counts what it dropped."""
 
@@ -102,12 +116,13 @@ class Reader(threading.Thread):
             self._told_absent = False
             while not self._stop_asked.is_set():
                 self.busy_since_s = monotonic()
-                data = port.read(1)
+                data = _read(port)
                 if data:
                     self._wait_s = BACK_OFF_S[0]
-                    data += port.read(min(port.in_waiting, MOST_BYTES))
                 self._hand_on(data)
                 self.busy_since_s = None
+                if 0 < len(data) < GATHER_BYTES:
+                    sleep(GATHER_S)
 
     def _lost(self, error: Exception) -> None:
         """Says so once, then lets the back-off pass as silence."""
