@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi, tf2sos
+from scipy.signal import butter, iirnotch, tf2sos
 
+from dsp.cascade import Cascade
 from dsp.signal import RATE_HZ, Block
 
 LOW_HZ, HIGH_HZ = 0.5, 40.0
@@ -31,13 +30,13 @@ class Bandpass:
     """0.5 - 40 Hz (Butterworth, 12 dB per octave on each side) with the mains frequencies notched out."""
 
     def __init__(self) -> None:
-        self._sections = _sections()
-        self._state: np.ndarray | None = None
+        self._cascade = Cascade(_sections())
+        self._settled = False
 
     def __call__(self, block: Block) -> Block:
         if not len(block.ecg_mv):
             return block
-        if self._state is None:  # start settled on the first sample, so that electrode offset does not ring
-            self._state = sosfilt_zi(self._sections) * block.ecg_mv[0]
-        ecg_mv, self._state = sosfilt(self._sections, block.ecg_mv, zi=self._state)
-        return replace(block, ecg_mv=ecg_mv)
+        if not self._settled:  # on the first sample, so that electrode offset does not ring
+            self._cascade.settle(block.ecg_mv[0])
+            self._settled = True
+        return Block(block.start, self._cascade(block.ecg_mv), block.marks)

@@ -18,8 +18,9 @@ from statistics import median
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
-from scipy.signal import butter, sosfilt, upfirdn
+from scipy.signal import butter, upfirdn
 
+from dsp.cascade import Cascade
 from dsp.filters import DELAY_SAMPLES
 from dsp.signal import RATE_HZ, Beat, Block
 
@@ -47,8 +48,7 @@ class Energy:
     """The energy of QRS complexes, in mV: slopes of the 6 - 20 Hz band, rectified and averaged over 100 ms."""
 
     def __init__(self) -> None:
-        self._sections = butter(1, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos")
-        self._state = np.zeros((len(self._sections), 2))
+        self._cascade = Cascade(butter(1, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos"))
         self._band = np.zeros(SLOPE_SAMPLES)  # the newest of the band
         self._slopes = np.zeros(AVERAGE_SAMPLES - 1)
         self._average = np.full(AVERAGE_SAMPLES, 1 / AVERAGE_SAMPLES)
@@ -56,8 +56,7 @@ class Energy:
     def __call__(self, ecg_mv: np.ndarray) -> np.ndarray:
         if not len(ecg_mv):
             return ecg_mv
-        filtered, self._state = sosfilt(self._sections, ecg_mv, zi=self._state)
-        band = np.concatenate([self._band, filtered])
+        band = np.concatenate([self._band, self._cascade(ecg_mv)])
         slopes = np.concatenate([self._slopes, np.abs(band[SLOPE_SAMPLES:] - band[:-SLOPE_SAMPLES])])
         self._band, self._slopes = band[-SLOPE_SAMPLES:], slopes[-(AVERAGE_SAMPLES - 1) :]
         # upfirdn adds in one fixed order; numpy's convolve changes it with the length of the block.
