@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from dsp.signal import Block
@@ -22,13 +20,13 @@ class Bridge:
         self._last_mv = 0.0
 
     def __call__(self, block: Block) -> Block:
-        ecg_mv = np.clip(block.ecg_mv, -LIMIT_MV, LIMIT_MV)  # NaN stays NaN and is missing
+        ecg_mv = block.ecg_mv.clip(-LIMIT_MV, LIMIT_MV)  # NaN stays NaN and is missing
         missing = block.missing
         if missing.any():
             ecg_mv = self._held(ecg_mv, missing)
         if len(ecg_mv):
             self._last_mv = float(ecg_mv[-1])
-        return replace(block, ecg_mv=ecg_mv)
+        return Block(block.start, ecg_mv, block.marks)
 
     def _held(self, ecg_mv: np.ndarray, missing: np.ndarray) -> np.ndarray:
         extended = np.concatenate([[self._last_mv], ecg_mv])

@@ -32,21 +32,21 @@ class QualityMeter:
 
     def __init__(self) -> None:
         self._start: int | None = None  # index of the first buffered sample
-        self._raw_mv = self._clean_mv = np.zeros(0)
-        self._marks = np.zeros(0, np.uint8)
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # raw, clean, marks
+        self._held = 0  # samples in them
         self._candidate = self._fitness = Fitness.GOOD
 
     def __call__(self, raw: Block, clean: Block) -> list[Quality]:
         if self._start is None:
             self._start = raw.start
-        self._raw_mv = np.concatenate([self._raw_mv, raw.ecg_mv])
-        self._clean_mv = np.concatenate([self._clean_mv, clean.ecg_mv])
-        self._marks = np.concatenate([self._marks, clean.marks])
-        seconds = len(self._marks) // RATE_HZ
+        self._parts.append((raw.ecg_mv, clean.ecg_mv, clean.marks))
+        self._held += len(clean.marks)
+        seconds = self._held // RATE_HZ
         if not seconds:
             return []
         used = seconds * RATE_HZ
-        whole = [each[:used].reshape(seconds, RATE_HZ) for each in (self._raw_mv, self._clean_mv, self._marks)]
+        raw_mv, clean_mv, marks = (np.concatenate(each) for each in zip(*self._parts, strict=True))
+        whole = [each[:used].reshape(seconds, RATE_HZ) for each in (raw_mv, clean_mv, marks)]
         changes = []
         for second, fitness in enumerate(_fitness_of(*whole)):
             unfit_twice = self._fitness is Fitness.GOOD and Fitness.GOOD not in {fitness, self._candidate}
@@ -55,7 +55,8 @@ class QualityMeter:
                 changes.append(Quality(fitness, self._start + (second + 1) * RATE_HZ - 1))
             self._candidate = fitness
         self._start += used
-        self._raw_mv, self._clean_mv, self._marks = self._raw_mv[used:], self._clean_mv[used:], self._marks[used:]
+        self._parts = [(raw_mv[used:], clean_mv[used:], marks[used:])]
+        self._held -= used
         return changes
 
 

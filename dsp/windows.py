@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dsp.filters import DELAY_SAMPLES
 from dsp.qrs import SEARCH_BACK_SAMPLES
-from dsp.signal import MISSING, RATE_HZ, Beat, Block, Fitness, Window
+from dsp.signal import RATE_HZ, Beat, Block, Fitness, Window
 
 WINDOW_SAMPLES = 1000
 """4 s at 250 Hz."""
@@ -51,19 +51,18 @@ class WindowCutter:
     def __init__(self) -> None:
         self._clean_mv = np.zeros(_HISTORY)
         self._missing = np.ones(_HISTORY, bool)  # there is nothing before the first sample
-        self._end: int | None = None  # index one past the history
+        self._new: list[Block] = []  # not in there yet: what no window needed so far
+        self._end: int | None = None  # index one past them
         self._waiting: deque[Beat] = deque()
         self._last_at = 0
 
     def __call__(self, clean: Block, beats: list[Beat]) -> Iterator[Window]:
         if self._end is None:
             self._last_at = clean.start - 1
-        self._clean_mv = np.concatenate([self._clean_mv, clean.ecg_mv])
-        self._missing = np.concatenate([self._missing, (clean.marks & MISSING).astype(bool)])
+        self._new.append(clean)
         self._end = clean.end
         self._waiting += beats
         yield from self._due()
-        self._clean_mv, self._missing = self._clean_mv[-_HISTORY:], self._missing[-_HISTORY:]
 
     def _due(self) -> Iterator[Window]:
         assert self._end is not None
@@ -82,6 +81,10 @@ class WindowCutter:
 
     def _cut(self, beat: Beat | None, start: int, at: int) -> Window:
         assert self._end is not None
+        if self._new:
+            self._clean_mv = np.concatenate([self._clean_mv[-_HISTORY:], *(block.ecg_mv for block in self._new)])
+            self._missing = np.concatenate([self._missing[-_HISTORY:], *(block.missing for block in self._new)])
+            self._new.clear()
         place = len(self._clean_mv) - (self._end - start)
         span = slice(place, place + WINDOW_SAMPLES)
         missing = self._missing[span]

@@ -179,4 +179,4 @@ def test_an_hour_leaves_no_more_behind_than_a_minute():
     for minute in range(10):
         list(cutter(ramp(60, minute * 60 * RATE_HZ), []))
         sizes.add((len(cutter._clean_mv), len(cutter._missing), len(cutter._waiting)))
-    assert sizes == {(WINDOW_SAMPLES + SEARCH_BACK_SAMPLES,) * 2 + (0,)}
+    assert sizes == {(WINDOW_SAMPLES + SEARCH_BACK_SAMPLES + 60 * RATE_HZ,) * 2 + (0,)}
