@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from itertools import accumulate, islice
-from math import exp, log
 from statistics import mean
 
 from daemon import config as cfg
 from daemon.af import Irregularity
 from daemon.history import JudgedBeat
 from daemon.moment import Evidence, Finding, Moment
+from daemon.odds import log_odds, probability_of
 from dsp.signal import RATE_HZ
 
 AF_BEATS = 24
@@ -68,7 +68,7 @@ class AtrialFibrillation:
 
     def __init__(self, limits: cfg.AtrialFibrillation) -> None:
         self._limits = limits
-        self._on, self._off = _log_odds(limits.on_probability), _log_odds(limits.off_probability)
+        self._on, self._off = log_odds(limits.on_probability), log_odds(limits.off_probability)
         self._forget()
         self._standing: Finding | None = None
         self._lasted = False  # long enough for an alert
@@ -102,21 +102,21 @@ class AtrialFibrillation:
         if intervals is None:
             return self._standing
         probability = mean(p for _, p in islice(reversed(self._seen), AF_BEATS))
-        log_odds = intervals + WAVEFORM_WEIGHT * (_log_odds(probability) - NEUTRAL)
-        self._probable = log_odds >= 0.0
+        together = intervals + WAVEFORM_WEIGHT * (log_odds(probability) - NEUTRAL)
+        self._probable = together >= 0.0
         standing = self._standing
-        if standing and log_odds < self._off:
+        if standing and together < self._off:
             self._standing, self._ended = None, max(standing.onset, self._edge(began=False))
             return replace(standing, end=self._ended)
-        if not standing and log_odds >= self._on:
-            evidence: Evidence = {"probability": round(1.0 / (1.0 + exp(-log_odds)), 3)}
+        if not standing and together >= self._on:
+            evidence: Evidence = {"probability": round(probability_of(together), 3)}
             self._standing, self._lasted = Finding(max(self._ended, self._edge(began=True)), evidence), False
         return self._standing
 
     def _edge(self, *, began: bool) -> int:
         """The R peak at which the network changed its mind: on one side of it, its words for AF sum up to most."""
         seen = list(self._seen) if not began else list(reversed(self._seen))
-        sums = list(accumulate(_log_odds(p) - NEUTRAL for _, p in seen))
+        sums = list(accumulate(log_odds(p) - NEUTRAL for _, p in seen))
         return seen[sums.index(max(sums))][0]
 
     def _told(self, finding: Finding | None) -> Finding | None:
@@ -127,12 +127,6 @@ class AtrialFibrillation:
             until = self._edge(began=False) if finding.end is None else finding.end
             self._lasted = until - finding.onset >= self._limits.persistence_s * RATE_HZ
         return replace(finding, brief=not self._lasted)
-
-
-def _log_odds(probability: float) -> float:
-    """The network is never surer than 99 to 1."""
-    certain = min(max(probability, 0.01), 0.99)
-    return log(certain / (1.0 - certain))
 
 
 class Noise:

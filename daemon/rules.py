@@ -9,10 +9,10 @@ from dataclasses import replace
 from statistics import mean
 
 from daemon import config as cfg
-from daemon.history import History, JudgedBeat
 from daemon.messages import BeatClass
 from daemon.moment import Evidence, Finding, Moment, Rule
 from daemon.rhythm_rules import AtrialFibrillation, Fibrillation
+from daemon.tachycardia import Tachycardia
 from dsp.signal import RATE_HZ
 
 MOST_MISSING = 0.25
@@ -20,12 +20,6 @@ MOST_MISSING = 0.25
 
 HYSTERESIS = 0.05
 """Of a heart-rate limit: the rate must come back by this much before the alarm ends."""
-
-MOST_UNEVEN = 1.25
-"""The longest interval of a regular run, as a multiple of their mean: couplets with their pauses have more."""
-
-IN_DOUBT = 0.2
-"""A probability of a ventricular beat below which it is hardly one."""
 
 PAUSE_APART = 1.125
 """With its longest interval left out a bradycardia may be this much above its limit; beyond, it is a normal rhythm with
@@ -66,60 +60,6 @@ class Asystole:
             no_beat_s, end = moment.beat.rr_s or 0.0, moment.beat.r_peak
             onset = end - round(no_beat_s * RATE_HZ)
         return Finding(onset, {"no_beat_s": round(no_beat_s, 2)}, end) if no_beat_s >= self._limits.no_beat_s else None
-
-
-class Tachycardia:
-    """Enough ventricular beats in a row, fast enough; ends with three others, or none for 3 s.
-
-    The network often takes one of a run for another class, so beats that are ventricular on the average, follow one
-    another regularly and leave no more than one within the run in real doubt are a run as well.
-    """
-
-    def __init__(self, limits: cfg.Tachycardia, asystole: cfg.Asystole) -> None:
-        self._limits = limits
-        self._asystole = asystole
-        self._standing: Finding | None = None
-        self._last = 0  # R peak of the last beat of it
-        self._others = 0  # beats since
-
-    def __call__(self, moment: Moment) -> Finding | None:
-        if moment.beat is not None:
-            begun = self._begun(moment.history)
-            if begun or moment.beat.beat == "V":
-                self._last, self._others = moment.beat.r_peak, 0
-                self._standing = self._standing or begun
-            else:
-                self._others += 1
-        over = self._others >= 3 or moment.at - moment.quiet_since > 3 * RATE_HZ
-        standing = self._standing
-        if standing and over:
-            self._standing = None
-            return replace(standing, end=self._last)
-        return standing
-
-    def _begun(self, history: History) -> Finding | None:
-        beats = self._limits.beats
-        intervals = history.intervals(beats, self._asystole.no_beat_s)
-        if intervals is None:
-            return None
-        rate_bpm = 60.0 / mean(intervals)
-        if rate_bpm <= self._limits.rate_bpm:
-            return None
-        certain = history.run.beat == "V" and len(history.run.r_peaks) >= beats
-        if not certain and not self._is_run(history.newest(beats), intervals):
-            return None
-        onset = history.run.r_peaks[0] if certain else history.r_peak_of(beats)
-        evidence: Evidence = {"beats": len(history.run.r_peaks) if certain else beats, "rate_bpm": round(rate_bpm, 1)}
-        return Finding(onset, evidence)
-
-    def _is_run(self, beats: list[JudgedBeat], intervals: list[float]) -> bool:
-        ventricular = [beat.ventricular for beat in beats]
-        regular = max(intervals) <= MOST_UNEVEN * mean(intervals)
-        doubts = sum(probability < IN_DOUBT for probability in ventricular)
-        bounded = (
-            ventricular[0] >= IN_DOUBT and ventricular[-1] >= IN_DOUBT
-        )  # a beat before or after a run is not in it
-        return regular and bounded and doubts <= 1 and mean(ventricular) >= self._limits.probability
 
 
 class RunOf:

@@ -20,7 +20,15 @@ MAY_IMPORT = {
 }
 WAITING = {"serial", "socket", "threading", "queue", "time", "logging", "zmq", "subprocess", "asyncio", "onnxruntime"}
 PURE = ["dsp/*.py", "daemon/links/*.py", *(f"daemon/{name}.py" for name in ("clock", "history", "rules", "alerts"))]
-PURE += ["daemon/judge.py", "daemon/kinds.py", "daemon/reporting.py", "daemon/messages.py", "ec57/*.py"]
+PURE += [
+    "daemon/judge.py",
+    "daemon/tachycardia.py",
+    "daemon/odds.py",
+    "daemon/kinds.py",
+    "daemon/reporting.py",
+    "daemon/messages.py",
+    "ec57/*.py",
+]
 
 
 def modules(*patterns: str) -> list[Path]:

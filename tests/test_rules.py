@@ -93,10 +93,11 @@ def test_five_ventricular_beats_are_a_tachycardia_only_when_faster_than_100(rate
     ("probabilities", "raised"),
     [
         ([0.9, 0.9, 0.4, 0.25, 0.3], True),  # called N or S by the network in the end, but surely not three of five
-        ([0.7, 0.7, 0.1, 0.7, 0.7], True),  # one in real doubt
-        ([0.9, 0.9, 0.1, 0.1, 0.9], False),  # two
-        ([0.9, 0.9, 0.9, 0.9, 0.1], False),  # a run of four and the beat after it
-        ([0.6, 0.4, 0.5, 0.4, 0.5], False),  # less than half on the average
+        ([0.7, 0.7, 0.05, 0.7, 0.7], True),  # one in real doubt
+        ([0.9, 0.9, 0.02, 0.02, 0.9], False),  # two
+        ([0.9, 0.9, 0.9, 0.9, 0.05], False),  # a run of four and the beat after it
+        ([0.05, 0.9, 0.9, 0.9, 0.9], False),  # and the one before it
+        ([0.1, 0.1, 0.1, 0.1, 0.1], False),  # hardly
     ],
 )
 def test_a_regular_run_that_is_ventricular_on_the_average_is_a_tachycardia(probabilities, raised):
@@ -108,6 +109,13 @@ def test_a_regular_run_that_is_ventricular_on_the_average_is_a_tachycardia(proba
     if raised:
         ((onset, _, end),) = story.alerts("ventricular_tachycardia")
         assert (onset, end) == (pytest.approx(8.45, abs=0.01), pytest.approx(8.0 + 5 * 0.45, abs=0.02))
+
+
+def test_a_run_in_doubt_is_none_when_the_network_sees_noise():
+    clear, noisy = (
+        Story().beats("N" * 10).beats("VVSVV", 0.45, ventricular=0.5, noise=noise).kinds for noise in (0.0, 0.99)
+    )
+    assert "ventricular_tachycardia" in clear - noisy
 
 
 def test_couplets_with_a_beat_between_are_no_regular_run_however_fast():
