@@ -19,7 +19,7 @@ from daemon.judge import Condition, Infer, Judge
 from daemon.kinds import rhythm_of
 from daemon.reporting import TimeLine, alert_message, topic_of
 from dsp.chain import Chain
-from dsp.signal import Block, Quality
+from dsp.signal import Beat, Block, Quality, Window
 from engines.model import Head
 from rhythmd.recording import Recording
 
@@ -33,6 +33,7 @@ class Analysis:
     beats: tuple[JudgedBeat, ...]
     alerts: tuple[AlertEvent, ...]  # as they opened, each with its end if it has one
     episodes: tuple[Episode, ...]  # likewise: what names the rhythm, though no one may have been alerted
+    detections: tuple[Beat, ...]  # as the detector gave them, before anything was judged
 
 
 def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
@@ -41,18 +42,21 @@ def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts:
     beats: list[JudgedBeat] = []
     alerts_by_id: dict[str, AlertEvent] = {}
     episodes: dict[tuple[str, int], Episode] = {}
+    detections: list[Beat] = []
     for out in _judged(recording, judge):
         if isinstance(out, AlertEvent):
             alerts_by_id[out.id] = out
         elif isinstance(out, Episode):
             episodes[out.kind, out.onset] = out
+        elif isinstance(out, Beat):
+            detections.append(out)
         else:
             beats.append(out)
-    return Analysis(tuple(beats), tuple(alerts_by_id.values()), tuple(episodes.values()))
+    return Analysis(tuple(beats), tuple(alerts_by_id.values()), tuple(episodes.values()), tuple(detections))
 
 
-def _judged(recording: Recording, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
-    """All that the judge says, session by session: as live, a chain begins anew after a long loss."""
+def _judged(recording: Recording, judge: Judge) -> Iterator[Beat | JudgedBeat | AlertEvent | Episode]:
+    """All that the detector and the judge say, session by session: as live, a chain begins anew after a long loss."""
     ecg_mv, saturated = recording.ecg_mv, recording.saturated
     size = int(BLOCK_S * recording.rate_hz)
     end = 0  # of what was judged, at 250 Hz
@@ -66,6 +70,8 @@ def _judged(recording: Recording, judge: Judge) -> Iterator[JudgedBeat | AlertEv
                 yield from judge.skipped(end, clean.start)
             end = clean.end
             for event in events:
+                if isinstance(event, Window) and event.beat:
+                    yield event.beat
                 yield from judge.quality(event) if isinstance(event, Quality) else judge.window(event)
         for window in chain.finish():
             yield from judge.window(window)

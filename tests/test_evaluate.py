@@ -271,6 +271,8 @@ EPISODES = {  # what the reference's beats tell: (reference, kind, its episodes 
     "but not in atrial fibrillation": (reference("NAAANA", rhythm="(AFIB"), "supraventricular_run", []),
     "slow": (reference("NNNNNNN", 1.6), "extreme_bradycardia", [(0, 6)]),
     "not slow enough": (reference("NNNNNNN", 1.4), "extreme_bradycardia", []),
+    "a normal rhythm with one pause is not slow": (reference("NNNN    NNNN", 0.7), "extreme_bradycardia", []),
+    "a slow one with a pause is": (reference("NNNN NNNN", 1.5), "extreme_bradycardia", [(1, 7)]),
     "fast": (reference("N" * 20, 0.4), "extreme_tachycardia", [(0, 19)]),
     "not fast for long enough": (reference("N" * 12, 0.4), "extreme_tachycardia", []),
     "a pause": (reference("NN  NN", 1.0), "pause", [(1, 4)]),
@@ -318,6 +320,15 @@ def test_alarms_are_found_true_false_and_late():
     assert found.delays_s == (4.0,)
     assert (found.free_records, found.false_in_free, found.false_per_day) == (1, 1, 1.0)
     assert found.alerts_per_day == 1.5
+
+
+def test_fast_beats_called_within_flutter_are_neither_true_nor_false():
+    marks = [Annotation(0, "+", aux="(N"), *(Annotation(250 * at, "N") for at in range(1, 20))]
+    marks += [Annotation(5000, "["), Annotation(7500, "]"), Annotation(8000, "N"), Annotation(8250, "N")]
+    flutters = Reference(Path("x"), Annotations(tuple(marks), 250.0), 250.0, 10_000)
+    heard = [Alarm("extreme_tachycardia", 5100, 6500, 7600), Alarm("extreme_tachycardia", 1000, 2000, 2500)]
+    found = alarms.score([flutters], [heard], Alerts())["extreme_tachycardia"]
+    assert (found.alerts, found.true, found.neutral, found.false_in_free) == (2, 0, 1, 1)
 
 
 def test_errors_are_those_that_the_standard_counts():

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
+from statistics import mean
 
 from daemon.config import Alerts
 from daemon.kinds import KINDS
+from daemon.rules import PAUSE_APART
 from ec57 import epicmp
 from ec57.beats import AAMI_CLASS, Beat, beats
 from ec57.bxb import MATCH_WINDOW_S, samples
@@ -46,6 +48,7 @@ class KindScore:
     found: int
     delays_s: tuple[float, ...]  # of the found ones: raised less onset; 0 where it stood open already
     true: int  # alerts that meet an episode
+    neutral: int  # of those that do not: within fibrillation or flutter, where the reference has no beats
     free_records: int  # without an episode
     free_s: float
     false_in_free: int
@@ -74,7 +77,7 @@ def score(references: Sequence[Reference], alarms: Sequence[Sequence[Alarm]], li
 def _score(
     kind: str, records: list[tuple[Reference, dict[str, list[Episode]], Sequence[Alarm]]], days: float
 ) -> KindScore:
-    episodes_, found, true, free, free_s, false, known, raised = 0, 0, 0, 0, 0.0, 0, 0, 0
+    episodes_, found, true, free, free_s, false, known, raised, neutral = 0, 0, 0, 0, 0.0, 0, 0, 0, 0
     delays: list[float] = []
     for reference, truth, alarms in records:
         ours = [alarm for alarm in alarms if alarm.kind == kind]
@@ -83,8 +86,11 @@ def _score(
             continue
         theirs = truth[kind]
         known += 1
+        unsettled = [alarm for alarm in ours if _is_neutral(alarm, truth, reference)]
+        neutral += sum(not any(_meet(alarm, episode, reference) for episode in theirs) for alarm in unsettled)
         if not theirs:
-            free, free_s, false = free + 1, free_s + reference.length / reference.rate_hz, false + len(ours)
+            free, free_s = free + 1, free_s + reference.length / reference.rate_hz
+            false += len(ours) - len(unsettled)
         met = [[alarm for alarm in ours if _meet(alarm, episode, reference)] for episode in theirs]
         episodes_, found = episodes_ + len(theirs), found + sum(map(bool, met))
         true += sum(any(_meet(alarm, episode, reference) for episode in theirs) for alarm in ours)
@@ -94,7 +100,16 @@ def _score(
             if those
         ]
     per_day = raised / days if days else 0.0
-    return KindScore(kind, raised, per_day, known, episodes_, found, tuple(delays), true, free, free_s, false)
+    return KindScore(kind, raised, per_day, known, episodes_, found, tuple(delays), true, neutral, free, free_s, false)
+
+
+BY_RATE = {"ventricular_tachycardia", "ventricular_run", "extreme_tachycardia"}
+
+
+def _is_neutral(alarm: Alarm, truth: dict[str, list[Episode]], reference: Reference) -> bool:
+    """Flutter is fast beats to one and fibrillation, without any, to another."""
+    fibrillation = truth.get("ventricular_fibrillation", [])
+    return alarm.kind in BY_RATE and any(_meet(alarm, episode, reference) for episode in fibrillation)
 
 
 def _meet(alarm: Alarm, episode: Episode, reference: Reference) -> bool:
@@ -158,8 +173,8 @@ def _of_beats(heart: list[Beat], limits: Alerts, rate_hz: float, af: list[Episod
         "supraventricular_run": [
             Episode(one[0], one[-1]) for one in _runs(outside_af, "S") if len(one) >= limits.supraventricular_run.beats
         ],
-        "extreme_bradycardia": _rates(heart, slow.beats, longest, rate_hz, lambda bpm: bpm < slow.rate_bpm),
-        "extreme_tachycardia": _rates(heart, fast.beats, longest, rate_hz, lambda bpm: bpm > fast.rate_bpm),
+        "extreme_bradycardia": _rates(heart, slow.beats, longest, rate_hz, lambda rr_s: _is_slow(rr_s, slow.rate_bpm)),
+        "extreme_tachycardia": _rates(heart, fast.beats, longest, rate_hz, lambda rr: 60 / mean(rr) > fast.rate_bpm),
         "pause": [gap for gap, rr_s in gaps if rr_s >= limits.pause.rr_s],
         "asystole": [gap for gap, rr_s in gaps if rr_s >= limits.asystole.no_beat_s],
     }
@@ -186,17 +201,24 @@ def _bpm(run: list[int], count: int, rate_hz: float, holds: Callable[[float], bo
     )
 
 
+def _is_slow(rr_s: Sequence[float], limit_bpm: float) -> bool:
+    """Below the limit, and not by one pause, which is a kind of its own."""
+    others = sorted(rr_s)[:-1]
+    return 60 / mean(rr_s) < limit_bpm and not (others and 60 / mean(others) > PAUSE_APART * limit_bpm)
+
+
 def _rates(
-    heart: list[Beat], count: int, longest: float, rate_hz: float, holds: Callable[[float], bool]
+    heart: list[Beat], count: int, longest: float, rate_hz: float, holds: Callable[[Sequence[float]], bool]
 ) -> list[Episode]:
-    """Where the rate over `count` beats in a row holds; an interval of `longest` samples or unknown comes between."""
+    """Where it holds for the intervals, in s, of `count` beats in a row; none of `longest` samples is one of them."""
     found = []
     for _, stretch in groupby(_numbered(heart, longest), key=lambda numbered: numbered[0]):
         beats_ = [sample for _, sample in stretch]
+        rr_s = [(after - before) / rate_hz for before, after in pairwise(beats_)]
         found += [
-            Episode(first, last)
-            for first, last in zip(beats_, beats_[count - 1 :], strict=False)
-            if holds(60 * rate_hz * (count - 1) / (last - first))
+            Episode(beats_[first], beats_[first + count - 1])
+            for first in range(len(beats_) - count + 1)
+            if holds(rr_s[first : first + count - 1])
         ]
     return _merged(found)
 

@@ -18,15 +18,14 @@ import engines
 import rhythmd
 from daemon.app import find_model
 from daemon.config import Config
-from dsp.chain import Chain
+from daemon.history import JudgedBeat
 from dsp.resample import Rates
-from dsp.signal import Block, Window
+from dsp.signal import Beat
 from engines.backend import open_backend
 from rhythmd import analysis
-from rhythmd.recording import RecordError, Recording, duration_s, read
+from rhythmd.recording import RecordError, duration_s, read
 
 SIGNALS = {".hea", ".dat", ".mat"}
-BLOCK_S = 10
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -131,8 +130,8 @@ def _analyze(task: tuple[Path, Path, Config, Maker]) -> str | None:
         recording.lead,
         recording.rate_hz,
         len(recording.counts),
-        _delays_ms(detections(recording), recording.rate_hz),
-        _delays_ms([(beat.r_peak, beat.at) for beat in found.beats], recording.rate_hz),
+        _delays_ms(found.detections, recording.rate_hz),
+        _delays_ms(found.beats, recording.rate_hz),
     )
     unfinished = folder / f"{record.name}.run.json.part"  # last and at once: an analysis cut short counts for none
     unfinished.write_text(json.dumps(asdict(run)))
@@ -140,26 +139,13 @@ def _analyze(task: tuple[Path, Path, Config, Maker]) -> str | None:
     return None
 
 
-def detections(recording: Recording) -> list[tuple[int, int]]:
-    """(R peak, newest sample that finding it needed) of each beat, at 250 Hz.
+def _delays_ms(beats: Sequence[Beat | JudgedBeat], rate_hz: float) -> list[int]:
+    """From each R peak to the newest sample that was needed, by the recording's own count.
 
-    The signal chain once more, at a tenth of the analysis' cost: what the judge gives tells only when it judged.
+    What the resampler waits for is part of the delay.
     """
-    chain = Chain(recording.rate_hz)
-    size = int(BLOCK_S * recording.rate_hz)
-    ecg_mv, saturated = recording.ecg_mv, recording.saturated
-    found = []
-    for start in range(0, len(ecg_mv), size):
-        part = slice(start, start + size)
-        _, events = chain(Block.of(start, ecg_mv[part], saturated=saturated[part]))
-        found += [(event.beat.r_peak, event.beat.at) for event in events if isinstance(event, Window) and event.beat]
-    return found
-
-
-def _delays_ms(beats: Sequence[tuple[int, int]], rate_hz: float) -> list[int]:
-    """By the recording's own samples: what the resampler waits for is part of the delay."""
     rates = Rates.of(rate_hz)
-    return [round(1000 * (rates.newest_input(at) - rates.source_index(peak)) / rate_hz) for peak, at in beats]
+    return [round(1000 * (rates.newest_input(beat.at) - rates.source_index(beat.r_peak)) / rate_hz) for beat in beats]
 
 
 def _source(record: Path) -> dict[str, list[int]]:

@@ -151,7 +151,7 @@ def alarms(scores: Mapping[str, KindScore], limits: Alerts) -> Table:
                     number(score.alerts_per_day, 1),
                     Cell(str(score.episodes) if known else NOTHING),
                     percent(score.found, score.episodes, digits=1),
-                    percent(score.true, score.alerts, digits=1) if known else Cell(NOTHING),
+                    percent(score.true, score.alerts - score.neutral, digits=1) if known else Cell(NOTHING),
                     _false_cell(score),
                     *(number(_quantile(delays, at), 1) for at in (0.5, 0.95, 1.0)),
                 ),
@@ -163,7 +163,8 @@ def alarms(scores: Mapping[str, KindScore], limits: Alerts) -> Table:
         columns,
         tuple(rows),
         "An alert is true when it meets an episode of its kind in the reference, 150 ms given on either side; episodes "
-        "come from the reference's beats by the kind's own definition and thresholds, or from its rhythm marks. False "
+        "come from the reference's beats by the kind's own definition and thresholds, or from its rhythm marks. What "
+        "tells of fast beats within ventricular fibrillation or flutter is neither true nor false. False "
         "alerts per patient-day are those in records without any episode of the kind (beside it: how many, in how many "
         "records and hours). "
         "Delay is from the onset of the reference's episode to the sample at which the daemon raised the alert; 0 "
