@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice, takewhile
-from statistics import mean
+from statistics import fmean
 
 from daemon.messages import BeatClass
 from dsp.signal import RATE_HZ
@@ -115,4 +115,4 @@ def _heart_rate_bpm(intervals: list[float]) -> float | None:
         used = sorted(intervals[:12])[1:-1]
     else:
         used = intervals
-    return 60.0 / mean(used)
+    return 60.0 / fmean(used)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from itertools import accumulate, islice
-from statistics import mean
+from statistics import fmean
 
 from daemon import config as cfg
 from daemon.af import Irregularity
@@ -45,7 +45,7 @@ class Fibrillation:
         self._seen.append((moment.at, moment.rhythm["ventricular_fibrillation"]))
         while self._seen[0][0] < moment.at - span:
             self._seen.popleft()
-        probability = mean(p for _, p in self._seen)
+        probability = fmean(p for _, p in self._seen)
         sustained = moment.at - self._seen[0][0] >= self._limits.sustained_s * RATE_HZ
         if moment.rhythm["ventricular_fibrillation"] >= self._limits.on_probability:
             self._last = moment.at
@@ -101,7 +101,7 @@ class AtrialFibrillation:
         intervals = self._irregularity.log_odds()
         if intervals is None:
             return self._standing
-        probability = mean(p for _, p in islice(reversed(self._seen), AF_BEATS))
+        probability = fmean(p for _, p in islice(reversed(self._seen), AF_BEATS))
         together = intervals + WAVEFORM_WEIGHT * (log_odds(probability) - NEUTRAL)
         self._probable = together >= 0.0
         standing = self._standing
@@ -142,7 +142,7 @@ class Noise:
         self._seen.append((at, probability))
         while self._seen[0][0] < at - persistence - 2 * RATE_HZ:
             self._seen.popleft()
-        probability = mean(p for _, p in self._seen)
+        probability = fmean(p for _, p in self._seen)
         since = self._seen[0][0]
         if self._standing and 2 * probability <= self._limits.on_probability:
             self._standing = None

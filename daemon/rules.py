@@ -6,7 +6,7 @@ Here what the beats tell, and the table of all rules.
 from __future__ import annotations
 
 from dataclasses import replace
-from statistics import mean
+from statistics import fmean
 
 from daemon import config as cfg
 from daemon.messages import BeatClass
@@ -129,7 +129,7 @@ class ExtremeRate:
         intervals = moment.history.intervals(limits.beats, self._asystole.no_beat_s)
         if intervals is None:
             return self._standing
-        rate_bpm = 60.0 / mean(intervals)
+        rate_bpm = 60.0 / fmean(intervals)
         beyond_bpm = self._sign * (rate_bpm - limits.rate_bpm)
         if beyond_bpm > 0 and not self._standing and not self._is_one_pause(intervals):
             onset = moment.history.r_peak_of(limits.beats)
@@ -140,7 +140,7 @@ class ExtremeRate:
 
     def _is_one_pause(self, intervals: list[float]) -> bool:
         others = sorted(intervals)[:-1]
-        return self._sign < 0 and len(others) > 0 and 60.0 / mean(others) > PAUSE_APART * self._limits.rate_bpm
+        return self._sign < 0 and len(others) > 0 and 60.0 / fmean(others) > PAUSE_APART * self._limits.rate_bpm
 
 
 class Pause:

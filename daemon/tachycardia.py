@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from statistics import mean
+from statistics import fmean
 
 from daemon import config as cfg
 from daemon.history import History, JudgedBeat
@@ -72,7 +72,7 @@ class Tachycardia:
         intervals = history.intervals(beats, self._asystole.no_beat_s)
         if intervals is None:
             return None
-        rate_bpm = 60.0 / mean(intervals)
+        rate_bpm = 60.0 / fmean(intervals)
         if rate_bpm <= self._limits.rate_bpm:
             return None
         evidence: Evidence = {"beats": beats, "rate_bpm": round(rate_bpm, 1)}
@@ -86,9 +86,9 @@ class Tachycardia:
     def _probability(self, beats: list[JudgedBeat], intervals: list[float]) -> float:
         if min(beats[0].ventricular, beats[-1].ventricular) < HARDLY:
             return 0.0  # a beat before or after a run is not in it
-        uneven = max(intervals) / mean(intervals)
+        uneven = max(intervals) / fmean(intervals)
         if uneven > MOST_UNEVEN:
             return 0.0
         ventricular = sorted(log_odds(beat.ventricular) for beat in beats)
-        evidence = mean(ventricular) + DOUBTED_WEIGHT * ventricular[1] + UNEVEN_WEIGHT * (uneven - 1.0)
-        return probability_of(evidence + NOISE_WEIGHT * max(log_odds(mean(self._noise)), LEAST_NOISE) - NEUTRAL)
+        evidence = fmean(ventricular) + DOUBTED_WEIGHT * ventricular[1] + UNEVEN_WEIGHT * (uneven - 1.0)
+        return probability_of(evidence + NOISE_WEIGHT * max(log_odds(fmean(self._noise)), LEAST_NOISE) - NEUTRAL)
