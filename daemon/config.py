@@ -43,6 +43,7 @@ class Patch(_Section, frozen=True):
 class Engine(_Section, frozen=True):
     backend: str = "onnxruntime"
     model: str = "ecg1"
+    wait: Literal["block", "spin"] = "block"
 
 
 class Publish(_Section, frozen=True):

@@ -24,12 +24,12 @@ TIMED_WINDOWS = 120
 class Engine:
     """Runs the model. A broken engine loses no window: the same window is run on the CPU."""
 
-    def __init__(self, name: str, model: Model, stack: ExitStack) -> None:
+    def __init__(self, name: str, model: Model, wait: str, stack: ExitStack) -> None:
         self.name = name
         self.failing = False
         self._model = model
         self._stack = stack
-        self._backend = stack.enter_context(open_backend(name, model))
+        self._backend = stack.enter_context(open_backend(name, model, wait))
         self.took_ms: deque[float] = deque(maxlen=TIMED_WINDOWS)
 
     def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -65,9 +65,9 @@ class Engine:
 
 
 @contextmanager
-def open_engine(name: str, model: Model) -> Iterator[Engine]:
+def open_engine(name: str, model: Model, wait: str = "block") -> Iterator[Engine]:
     with ExitStack() as stack:
-        engine = Engine(name, model, stack)
+        engine = Engine(name, model, wait, stack)
         engine.infer(*(np.zeros(each.shape, np.float32) for each in model.manifest.inputs))  # the first is the slow one
         engine.forget()
         yield engine

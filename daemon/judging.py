@@ -166,7 +166,10 @@ class Judging:
 
 @contextmanager
 def open_judging(config: Config, model: Model) -> Iterator[Work]:
-    with open_engine(config.engine.backend, model) as engine, open_publisher(config.publish.bind) as publisher:
+    with (
+        open_engine(config.engine.backend, model, config.engine.wait) as engine,
+        open_publisher(config.publish.bind) as publisher,
+    ):
         judging = Judging(config, model, engine, publisher)
         try:
             yield judging

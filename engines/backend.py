@@ -34,9 +34,16 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(name: str, model: Model) -> AbstractContextManager[Backend]:
-    """Open `model` on the engine `name`; closing frees everything it took."""
+WAITS = ("block", "spin")
+
+
+def open_backend(name: str, model: Model, wait: str = "block") -> AbstractContextManager[Backend]:
+    """Open `model` on the engine `name`; closing frees everything it took.
+
+    `wait` is for engines that compute elsewhere: while they do, the thread sleeps ("block"), or it keeps its core busy
+    and has the answer some 40 us earlier ("spin").
+    """
     if name not in BACKENDS:
         raise EngineError(f"engine.backend: {name!r} is not one of {', '.join(sorted(BACKENDS))}")
-    opened: AbstractContextManager[Backend] = import_module(BACKENDS[name]).open_engine(model)
+    opened: AbstractContextManager[Backend] = import_module(BACKENDS[name]).open_engine(model, wait=wait)
     return opened

@@ -59,13 +59,18 @@ def call(function: Callable[..., tuple[Any, ...]], *args: Any) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def open_gpu() -> tuple[str, str]:
-    """Make the first GPU ready for this process; its name and compute capability ("8.7")."""
+_WAITS = {"block": "cudaDeviceScheduleBlockingSync", "spin": "cudaDeviceScheduleSpin"}
+
+
+def open_gpu(wait: str = "block") -> tuple[str, str]:
+    """Make the first GPU ready for this process; its name and compute capability ("8.7").
+
+    `wait` is how the process waits for it: "block" sleeps, "spin" keeps a core busy and is the first to know. Left to
+    itself, a Jetson chooses by its power mode. It counts for the whole process, because the other way, an event that
+    blocks, holds the GIL: in cuda-python 12.6 cudaEventSynchronize keeps it, cudaStreamSynchronize releases it.
+    """
     call(cudart.cudaSetDevice, 0)
-    # Sleep while waiting: one window a second is no reason to spin on a core. Left to itself, a Jetson chooses by its
-    # power mode. It is set for the whole process, because the other way, an event that blocks, holds the GIL: in
-    # cuda-python 12.6 cudaEventSynchronize keeps it, cudaStreamSynchronize releases it.
-    call(cudart.cudaSetDeviceFlags, cudart.cudaDeviceScheduleBlockingSync)
+    call(cudart.cudaSetDeviceFlags, getattr(cudart, _WAITS[wait]))
     found = call(cudart.cudaGetDeviceProperties, 0)
     return found.name.rstrip(b"\0").decode(), f"{found.major}.{found.minor}"
 
@@ -87,6 +92,7 @@ class Tensor:
 
     host: np.ndarray
     device: int  # address
+    twin: bool  # memory of its own there; else the GPU sees the host's
 
     def upload(self, stream: int) -> None:
         self._copy(self.device, self.host.ctypes.data, cudart.cudaMemcpyKind.cudaMemcpyHostToDevice, stream)
@@ -95,7 +101,8 @@ class Tensor:
         self._copy(self.host.ctypes.data, self.device, cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream)
 
     def _copy(self, to: int, source: int, kind: Any, stream: int) -> None:
-        call(cudart.cudaMemcpyAsync, to, source, self.host.nbytes, kind, stream)
+        if self.twin:
+            call(cudart.cudaMemcpyAsync, to, source, self.host.nbytes, kind, stream)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,14 +133,26 @@ def buffer(shape: tuple[int, ...]) -> Iterator[Buffer]:
 @contextmanager
 def allocate(shape: tuple[int, ...]) -> Iterator[Tensor]:
     """A Tensor of zeros; its memory is gone when the `with` ends, so no view of `host` may outlive it."""
+    with _pinned(shape, cudart.cudaHostAllocDefault) as (host, _), buffer(shape) as on_device:
+        yield Tensor(host, on_device.device, twin=True)
+
+
+@contextmanager
+def allocate_mapped(shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """Likewise, but the GPU reads and writes the host's memory: no copies, and each access goes over the bus."""
+    with _pinned(shape, cudart.cudaHostAllocMapped) as (host, address):
+        yield Tensor(host, int(call(cudart.cudaHostGetDevicePointer, address, 0)), twin=False)
+
+
+@contextmanager
+def _pinned(shape: tuple[int, ...], kind: int) -> Iterator[tuple[np.ndarray, int]]:
     count = prod(shape)
-    pinned = call(cudart.cudaHostAlloc, 4 * count, cudart.cudaHostAllocDefault)
+    pinned = call(cudart.cudaHostAlloc, 4 * count, kind)
     try:
-        with buffer(shape) as twin:
-            memory = (ctypes.c_float * count).from_address(int(pinned))
-            host: np.ndarray = np.ctypeslib.as_array(memory).reshape(shape)
-            host[...] = 0
-            yield Tensor(host, twin.device)
+        memory = (ctypes.c_float * count).from_address(int(pinned))
+        host: np.ndarray = np.ctypeslib.as_array(memory).reshape(shape)
+        host[...] = 0
+        yield host, int(pinned)
     finally:
         cudart.cudaFreeHost(pinned)  # unchecked: after a sticky error each of these fails too, and would hide it
 
@@ -161,6 +180,12 @@ def capture(stream: int, enqueue: Callable[[], None]) -> Iterator[Callable[[], N
         yield partial(call, cudart.cudaGraphLaunch, ready, stream)
     finally:
         cudart.cudaGraphExecDestroy(ready)
+
+
+def free_bytes() -> int:
+    """Of the GPU's memory; on a Jetson, of the board's."""
+    free, _ = call(cudart.cudaMemGetInfo)
+    return int(free)
 
 
 def wait(stream: int) -> None:

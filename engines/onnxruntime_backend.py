@@ -20,26 +20,26 @@ class OnnxRuntime:
         self._manifest = model.manifest
         self._input_names = [each.name for each in model.manifest.inputs]
         self._output_names = list(model.manifest.answers)
-        self._states: dict[str, np.ndarray] = {}  # by the name of the input that takes it
+        self.states: dict[str, np.ndarray] = {}  # by the name of the input that takes it
         self.forget()
 
     def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         self._manifest.check(inputs)
         named = dict(zip(self._input_names, inputs, strict=True))
         try:
-            answers = self._session.run(self._output_names, named | self._states)
+            answers = self._session.run(self._output_names, named | self.states)
         except Exception as error:  # ONNX Runtime's own exceptions have no common class that it exports
             raise EngineError(f"onnxruntime: {error}") from error
         heads, states = answers[: len(self._manifest.heads)], answers[len(self._manifest.heads) :]
-        self._states = dict(zip(self._states, states, strict=True))
+        self.states = dict(zip(self.states, states, strict=True))
         return tuple(heads)
 
     def forget(self) -> None:
-        self._states = {each.input: np.zeros(each.shape, np.float32) for each in self._manifest.states}
+        self.states = {each.input: np.zeros(each.shape, np.float32) for each in self._manifest.states}
 
 
 @contextmanager
-def open_engine(model: Model) -> Iterator[OnnxRuntime]:
+def open_engine(model: Model, *, wait: str = "block") -> Iterator[OnnxRuntime]:  # noqa: ARG001 - it computes here
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engines import build, cuda
+from engines import cuda, plans
 from engines.cuda import trt
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     import numpy as np
 
     from engines.model import Manifest, Model
+
+    Allocate = Callable[[tuple[int, ...]], AbstractContextManager[cuda.Tensor]]
 
 _log = logging.getLogger(__name__)
 
@@ -78,11 +81,11 @@ class Tensors:
 
 
 @contextmanager
-def _allocate(manifest: Manifest) -> Iterator[tuple[Tensors, dict[str, int]]]:
+def _allocate(manifest: Manifest, allocate: Allocate) -> Iterator[tuple[Tensors, dict[str, int]]]:
     """The tensors, and their addresses on the device by name."""
     with ExitStack() as stack:
-        inputs = tuple(stack.enter_context(cuda.allocate(each.shape)) for each in manifest.inputs)
-        heads = tuple(stack.enter_context(cuda.allocate(manifest.answers[head.name])) for head in manifest.heads)
+        inputs = tuple(stack.enter_context(allocate(each.shape)) for each in manifest.inputs)
+        heads = tuple(stack.enter_context(allocate(manifest.answers[head.name])) for head in manifest.heads)
         states = tuple(
             (stack.enter_context(cuda.buffer(each.shape)), stack.enter_context(cuda.buffer(each.shape)))
             for each in manifest.states
@@ -95,12 +98,20 @@ def _allocate(manifest: Manifest) -> Iterator[tuple[Tensors, dict[str, int]]]:
 
 
 @contextmanager
-def open_engine(model: Model, *, graph: bool = True) -> Iterator[TensorRT]:
-    """The plan built last for `model` on this device. `graph=False` is for measuring what the CUDA graph brings."""
-    plan = build.find_plan(model, build.here())
+def open_engine(
+    model: Model, *, wait: str = "block", plan: plans.Plan | None = None, graph: bool = True, mapped: bool = False
+) -> Iterator[TensorRT]:
+    """The plan that serves `model` on this device. The other arguments are for verifying and measuring.
+
+    A `plan` that is given is run whatever its verdict; `graph=False` launches copies and kernels one by one; `mapped`
+    lets the network read and write the host's memory, in place of copying.
+    """
+    device = plans.here(wait)
+    plan = plan or plans.find_plan(model, device)
     with ExitStack() as stack:
         stream = stack.enter_context(cuda.open_stream())
-        tensors, addresses = stack.enter_context(_allocate(model.manifest))
+        allocate = cuda.allocate_mapped if mapped else cuda.allocate
+        tensors, addresses = stack.enter_context(_allocate(model.manifest, allocate))
         execute = stack.enter_context(_load(plan, model, addresses))
         launch: Callable[[], None] = partial(tensors.enqueue, execute, stream)
         tensors.forget(stream)
@@ -117,28 +128,28 @@ def open_engine(model: Model, *, graph: bool = True) -> Iterator[TensorRT]:
 
 
 @contextmanager
-def _load(plan: build.Plan, model: Model, addresses: dict[str, int]) -> Iterator[Callable[[int], None]]:
+def _load(plan: plans.Plan, model: Model, addresses: dict[str, int]) -> Iterator[Callable[[int], None]]:
     """The network of a plan, reading and writing at `addresses`: the function that puts one run of it on a stream."""
-    engine = trt.Runtime(cuda.LOG).deserialize_cuda_engine(build.read_plan(plan, model))
+    engine = trt.Runtime(cuda.LOG).deserialize_cuda_engine(plans.read_plan(plan, model))
     if engine is None:
         raise EngineError(
-            f"{plan.path}: TensorRT {trt.__version__} cannot load it: {cuda.LOG.reason()}; {build.remedy(model)}"
+            f"{plan.path}: TensorRT {trt.__version__} cannot load it: {cuda.LOG.reason()}; {plans.remedy(model)}"
         )
     tensors = {}
     for name in [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]:
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-        tensors[name] = build.describe(is_input, engine.get_tensor_dtype(name).name, engine.get_tensor_shape(name))
-    build.check_tensors(tensors, model, str(plan.path))
+        tensors[name] = plans.describe(is_input, engine.get_tensor_dtype(name).name, engine.get_tensor_shape(name))
+    plans.check_tensors(tensors, model, str(plan.path))
     context = engine.create_execution_context()
     if context is None:
         raise EngineError(f"{plan.path}: {cuda.LOG.reason()}; free GPU memory (on a Jetson: `free -h`)")
     for name, address in addresses.items():
         if not context.set_tensor_address(name, address):
-            raise EngineError(f"{plan.path}: {name}: {cuda.LOG.reason()}; {build.remedy(model)}")
+            raise EngineError(f"{plan.path}: {name}: {cuda.LOG.reason()}; {plans.remedy(model)}")
 
     def execute(stream: int) -> None:
         if not context.execute_async_v3(stream):
-            raise EngineError(f"tensorrt: {cuda.LOG.reason()}; restart rhythmd, or {build.remedy(model)}")
+            raise EngineError(f"tensorrt: {cuda.LOG.reason()}; restart rhythmd, or {plans.remedy(model)}")
 
     try:
         yield execute

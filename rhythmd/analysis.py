@@ -43,7 +43,7 @@ def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts:
     alerts_by_id: dict[str, AlertEvent] = {}
     episodes: dict[tuple[str, int], Episode] = {}
     detections: list[Beat] = []
-    for out in _judged(recording, judge):
+    for out in judged(recording, judge):
         if isinstance(out, AlertEvent):
             alerts_by_id[out.id] = out
         elif isinstance(out, Episode):
@@ -55,7 +55,7 @@ def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts:
     return Analysis(tuple(beats), tuple(alerts_by_id.values()), tuple(episodes.values()), tuple(detections))
 
 
-def _judged(recording: Recording, judge: Judge) -> Iterator[Beat | JudgedBeat | AlertEvent | Episode]:
+def judged(recording: Recording, judge: Judge) -> Iterator[Beat | JudgedBeat | AlertEvent | Episode]:
     """All that the detector and the judge say, session by session: as live, a chain begins anew after a long loss."""
     ecg_mv, saturated = recording.ecg_mv, recording.saturated
     size = int(BLOCK_S * recording.rate_hz)

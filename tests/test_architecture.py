@@ -19,6 +19,11 @@ MAY_IMPORT = {
     "rhythmd": {"rhythmd", "daemon", "dsp", "engines", "ec57"},
 }
 WAITING = {"serial", "socket", "threading", "queue", "time", "logging", "zmq", "subprocess", "asyncio", "onnxruntime"}
+TOOLS = {
+    f"engines/{name}.py"
+    for name in ("build", "classic", "energy", "examples", "half", "int8", "timing", "torch_timing", "verify")
+}
+"""Of `rhythmd engine`, never loaded by the daemon: a test below holds them to that."""
 PURE = ["dsp/*.py", "daemon/links/*.py", *(f"daemon/{name}.py" for name in ("clock", "history", "rules", "alerts"))]
 PURE += [
     "daemon/judge.py",
@@ -67,13 +72,27 @@ def test_each_vendor_is_known_in_one_place(vendor):
         if vendor in {name.split(".")[0] for name in imports(path)}
     }
     allowed = {
-        "tensorrt": {"engines/tensorrt_backend.py", "engines/build.py", "engines/cuda.py"},
+        "tensorrt": {"engines/cuda.py"},
         "cuda": {"engines/cuda.py"},
-        "onnxruntime": {"engines/onnxruntime_backend.py"},
+        "onnxruntime": {"engines/onnxruntime_backend.py", "engines/int8.py", "engines/verify.py"},
         "serial": {"daemon/port.py"},
         "zmq": {"daemon/publish.py"},
     }
     assert known <= allowed[vendor]
+
+
+def test_the_daemon_loads_no_tool_of_the_engines():
+    listed = ", ".join(repr(path.removesuffix(".py").replace("/", ".")) for path in sorted(TOOLS))
+    program = (
+        "import sys, daemon.app, engines.onnxruntime_backend\n"
+        "try: import engines.tensorrt_backend\n"
+        "except Exception: import engines.plans\n"
+        f"sys.exit(sorted(set([{listed}]) & set(sys.modules)) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
+    for path in modules("daemon/**/*.py", "dsp/*.py", "engines/tensorrt_backend.py", "engines/plans.py"):
+        assert not {f"{name.replace('.', '/')}.py" for name in imports(path)} & TOOLS, path
 
 
 def test_modules_and_the_runtime_stay_small():
@@ -83,7 +102,7 @@ def test_modules_and_the_runtime_stay_small():
     }
     assert [str(path) for path, lines in texts.items() if len(lines) > 300] == []
     rooms = {"daemon", "dsp", "engines"}
-    runtime = [lines for path, lines in texts.items() if path.parts[0] in rooms and path.name != "build.py"]
+    runtime = [lines for path, lines in texts.items() if path.parts[0] in rooms and str(path) not in TOOLS]
     assert sum(bool(line.strip()) for lines in runtime for line in lines) <= 3500
 
 

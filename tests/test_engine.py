@@ -58,7 +58,7 @@ def backends(monkeypatch):
             module = ModuleType(f"scripted_{name}")
 
             @contextmanager
-            def open_it(model, backend=backend):
+            def open_it(model, wait, backend=backend):
                 yield backend
                 backend.closed = True
 

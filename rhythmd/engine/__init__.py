@@ -1,0 +1,1 @@
+"""What `rhythmd engine` does: one module an action."""

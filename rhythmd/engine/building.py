@@ -1,0 +1,156 @@
+"""`rhythmd engine build`: plans, each verified; of several, the fastest that passes."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from engines import plans
+from engines.build import PRECISIONS, build_classic, build_plan
+from engines.errors import EngineError
+from engines.int8 import cached_path, calibrate, keep_scales
+from engines.model import Model
+from engines.plans import Options, Plan
+from engines.verdict import Verdict
+from engines.verify import verify
+from rhythmd.engine.progress import Progress, shown
+from rhythmd.engine.windows import Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A precision that was tried."""
+
+    precision: str
+    plan: Plan | None = None
+    verdict: Verdict | None = None
+    p50_us: float | None = None  # timed for auto only
+    error: str | None = None  # why there is no plan
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is not None and not self.verdict.faults
+
+    def __str__(self) -> str:
+        if self.plan is None or self.verdict is None:
+            return f"{self.precision}: {self.error}"
+        size_mb = self.plan.path.stat().st_size / 1e6
+        took = f"{self.p50_us:.0f} us a window, " if self.p50_us else ""
+        return f"{self.precision}: {took}{size_mb:.1f} MB, built in {self.plan.sidecar.took_s:.0f} s, " + (
+            "; ".join(self.verdict.faults) or "passed"
+        )
+
+
+def run(model: Model, args: argparse.Namespace) -> int:
+    plans.here()  # says at once what is missing
+    with shown() as progress:
+        windows = Windows(model, args, progress)
+        if args.precision == "auto":
+            candidates, kept = _best(model, args, windows, progress)
+        else:
+            candidates = [_verified(model, args, args.precision, windows, progress, None)]
+            kept = candidates[0].plan
+    _tell(args, candidates, kept, windows)
+    return int(not any(candidate.passed for candidate in candidates))
+
+
+def _best(
+    model: Model, args: argparse.Namespace, windows: Windows, progress: Progress
+) -> tuple[list[Candidate], Plan | None]:
+    """All precisions, and the plan that went into the cache: the fastest of those that pass."""
+    with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
+        tried = []
+        for precision in PRECISIONS:
+            try:
+                candidate = _verified(model, args, precision, windows, progress, Path(folder))
+                progress.doing(f"timing {precision}")
+                tried.append(_timed(model, candidate))
+            except EngineError as error:
+                if precision == "fp32":
+                    raise  # nothing can be built here
+                tried.append(Candidate(precision, error=str(error)))
+        passing = [candidate for candidate in tried if candidate.passed]
+        if not passing:
+            return tried, None
+        best = min(passing, key=lambda candidate: candidate.p50_us or 0.0)
+        assert best.plan is not None
+        assert best.verdict is not None
+        sidecar = msgspec.structs.replace(best.plan.sidecar, built=datetime.now(timezone.utc))
+        content = plans.read_plan(best.plan, model)
+        kept = plans.store_plan(content, sidecar)
+        plans.store_verdict(kept, best.verdict)
+        best = Candidate(best.precision, kept, best.verdict, best.p50_us)
+        # the sizes of the others are told after their folder is gone
+        return [best if each.precision == best.precision else _told(each) for each in tried], kept
+
+
+def _told(candidate: Candidate) -> Candidate:
+    return (
+        candidate if candidate.plan is None else Candidate(candidate.precision, error=str(candidate).split(": ", 1)[1])
+    )
+
+
+def _verified(
+    model: Model, args: argparse.Namespace, precision: str, windows: Windows, progress: Progress, folder: Path | None
+) -> Candidate:
+    options = Options(workspace_bytes=args.workspace_mb << 20, level=args.level, sparsity=args.sparsity)
+    if precision == "int8" and args.classic:
+        examples, source = windows.given()
+        progress.doing(f"building {model.id} in int8, calibrated by TensorRT")
+        plan = build_classic(model, examples, source, options=options, tell=progress.share)
+    else:
+        scales = None
+        if precision == "int8" and args.data:
+            examples, source = windows.given()
+            progress.doing(f"calibrating {model.id} on {len(examples or ())} windows")
+            scales = calibrate(model, examples or [], source)
+            keep_scales(scales, cached_path(model))
+        progress.doing(f"building {model.id} in {precision}")
+        plan = build_plan(model, precision, options=options, scales=scales, folder=folder, tell=progress.share)
+    examples, source = windows.any()
+    progress.doing(f"verifying {precision} on {len(examples)} windows")
+    return Candidate(precision, plan, verify(plan, model, examples, source))
+
+
+def _timed(model: Model, candidate: Candidate) -> Candidate:
+    from engines.tensorrt_backend import open_engine
+    from engines.timing import measure, random_inputs
+
+    timing = measure(
+        candidate.precision,
+        lambda: open_engine(model, plan=candidate.plan),
+        random_inputs(model.manifest),
+        calls=1000,
+        pause_s=0.0,
+    )
+    return Candidate(candidate.precision, candidate.plan, candidate.verdict, timing.p50_us)
+
+
+def _tell(args: argparse.Namespace, candidates: list[Candidate], kept: Plan | None, windows: Windows) -> None:
+    if args.json:
+        told = {
+            "plan": kept and str(kept.path),
+            "sidecar": kept and kept.sidecar,
+            "verdict": kept and kept.verdict,
+            "source": windows.source,
+            "tried": [
+                {"precision": each.precision, "p50_us": each.p50_us, "passed": each.passed, "says": str(each)}
+                for each in candidates
+            ],
+        }
+        print(msgspec.json.format(msgspec.json.encode(told)).decode())
+        return
+    for candidate in candidates:
+        print(candidate)
+    passed = next((each.verdict for each in candidates if each.plan == kept and each.passed), None)
+    if kept and passed:
+        print(f"{kept.path} serves; verified on {passed.windows} windows of {passed.source}")
+        if passed.unchecked:
+            print(f"not verified for want of windows: {', '.join(passed.unchecked)}; --data DIR gives more")
+    else:
+        print("nothing passed: the daemon goes on with the plan that it had, or with the CPU")
