@@ -91,6 +91,7 @@ class AtrialFibrillation(_Section, frozen=True):
     action: Action = "alarm"
     on_probability: Fraction = 0.97
     off_probability: Fraction = 0.25
+    alarm_probability: Annotated[float, Meta(ge=0.5, lt=1)] = 0.995
     persistence_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
 
 

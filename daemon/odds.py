@@ -8,8 +8,8 @@ SUREST = 0.99
 """No network is surer than that, so that one that errs can be overruled."""
 
 
-def log_odds(probability: float) -> float:
-    certain = min(max(probability, 1.0 - SUREST), SUREST)
+def log_odds(probability: float, surest: float = SUREST) -> float:
+    certain = min(max(probability, 1.0 - surest), surest)
     return log(certain / (1.0 - certain))
 
 

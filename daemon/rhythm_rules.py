@@ -61,7 +61,9 @@ class Fibrillation:
 
 
 class AtrialFibrillation:
-    """The waveform and the RR intervals speak for AF together, with hysteresis; an alert once it has lasted.
+    """The waveform and the RR intervals speak for AF together, with hysteresis.
+
+    That names the rhythm; an alert is raised once it has lasted and was for a moment beyond doubt.
 
     Their log-odds are added, so that a network in doubt is carried by the intervals and the other way round.
     """
@@ -69,6 +71,8 @@ class AtrialFibrillation:
     def __init__(self, limits: cfg.AtrialFibrillation) -> None:
         self._limits = limits
         self._on, self._off = log_odds(limits.on_probability), log_odds(limits.off_probability)
+        self._sure = log_odds(limits.alarm_probability, surest=1.0)
+        self._surest = 0.0  # the log-odds at their highest, of the one that is standing
         self._forget()
         self._standing: Finding | None = None
         self._lasted = False  # long enough for an alert
@@ -108,6 +112,7 @@ class AtrialFibrillation:
         if standing and together < self._off:
             self._standing, self._ended = None, max(standing.onset, self._edge(began=False))
             return replace(standing, end=self._ended)
+        self._surest = max(self._surest, together) if standing else together
         if not standing and together >= self._on:
             evidence: Evidence = {"probability": round(probability_of(together), 3)}
             self._standing, self._lasted = Finding(max(self._ended, self._edge(began=True)), evidence), False
@@ -120,12 +125,13 @@ class AtrialFibrillation:
         return seen[sums.index(max(sums))][0]
 
     def _told(self, finding: Finding | None) -> Finding | None:
-        """Brief until it has lasted."""
+        """Brief until it has lasted, and been sure."""
         if finding is None:
             return None
         if not self._lasted:
             until = self._edge(began=False) if finding.end is None else finding.end
-            self._lasted = until - finding.onset >= self._limits.persistence_s * RATE_HZ
+            lasted = until - finding.onset >= self._limits.persistence_s * RATE_HZ
+            self._lasted = lasted and self._surest >= self._sure
         return replace(finding, brief=not self._lasted)
 
 

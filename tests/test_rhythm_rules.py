@@ -109,8 +109,16 @@ def test_atrial_fibrillation_goes_on_through_a_silence():
 
 
 def test_a_network_in_doubt_is_carried_by_irregular_intervals():
-    assert fibrillating(Story().beats("N" * 70), 100, probability=0.3).kinds == {"atrial_fibrillation"}
-    assert fibrillating(Story().beats("N" * 70), 100, probability=0.05).kinds == set()
+    assert fibrillating(Story().beats("N" * 70), 100, probability=0.3).rhythm == "AFIB"
+    assert fibrillating(Story().beats("N" * 70), 100, probability=0.05).rhythm == "N"
+
+
+def test_the_rhythm_is_named_before_it_is_sure_enough_for_an_alert():
+    doubtful = fibrillating(Story().beats("N" * 70), 100, probability=0.3)
+    assert (doubtful.rhythm, doubtful.kinds) == ("AFIB", set())
+    bold = cfg.Alerts(atrial_fibrillation=cfg.AtrialFibrillation(alarm_probability=0.97))
+    assert fibrillating(Story(bold).beats("N" * 70), 100, probability=0.3).kinds == {"atrial_fibrillation"}
+    assert doubtful.beats("N" * 60, IRREGULAR_S[100:160], atrial_fibrillation=0.9).kinds == {"atrial_fibrillation"}
 
 
 def test_beats_that_are_ventricular_lend_no_irregularity():
@@ -143,7 +151,7 @@ def test_noise_ends_at_half_its_probability():
 
 
 def test_a_persistence_of_zero_tells_at_once():
-    limits = cfg.Alerts(atrial_fibrillation=cfg.AtrialFibrillation(persistence_s=0.0))
+    limits = cfg.Alerts(atrial_fibrillation=cfg.AtrialFibrillation(persistence_s=0.0, alarm_probability=0.97))
     assert fibrillating(Story(limits).beats("N" * 30), 24).kinds == {"atrial_fibrillation"}
 
 
