@@ -50,6 +50,12 @@ class Publish(_Section, frozen=True):
     bind: tuple[str, ...] = ("tcp://127.0.0.1:8251", "ipc://{runtime}/alerts.ipc")
 
 
+class Store(_Section, frozen=True):
+    directory: str = "{state}"
+    keep_days: Annotated[float, Meta(ge=1, le=3650)] = 90.0
+    keep_mb: Annotated[float, Meta(ge=1, le=100_000)] = 64.0
+
+
 class Asystole(_Section, frozen=True):
     action: Action = "alarm"
     no_beat_s: Annotated[float, Meta(ge=2, le=10)] = 4.0
@@ -143,6 +149,7 @@ class Alerts(_Section, frozen=True):
     noise: Noise = Noise()
     patch_lost: Technical = Technical()
     engine_failing: Technical = Technical()
+    storage_failing: Technical = Technical()
 
     def action(self, kind: str) -> Action:
         chosen: Action = getattr(self, kind).action
@@ -153,6 +160,7 @@ class Config(_Section, frozen=True):
     patch: Patch = field(default_factory=Patch)
     engine: Engine = field(default_factory=Engine)
     publish: Publish = field(default_factory=Publish)
+    store: Store = field(default_factory=Store)
     alerts: Alerts = field(default_factory=Alerts)
 
 

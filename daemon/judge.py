@@ -47,6 +47,7 @@ class Condition(Enum):
     SILENT = "signal_lost"
     ABSENT = "patch_lost"
     ENGINE = "engine_failing"
+    STORAGE = "storage_failing"
 
 
 class Judge:

@@ -12,20 +12,26 @@ from typing import Any
 import numpy as np
 
 from daemon.alerts import AlertEvent
+from daemon.announcer import Announcer
 from daemon.config import Config
+from daemon.desk import Desk
 from daemon.engine import Engine, open_engine
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Judge
+from daemon.ledger import Ledger
 from daemon.listening import Heard, Skipped
 from daemon.messages import Latency, LinkCounts, Status, Wave
-from daemon.publish import Publisher, open_publisher
+from daemon.publish import Publisher, open_sockets
 from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
+from daemon.requests import Acknowledge, Silence
 from daemon.room import Work
+from daemon.store import open_store
 from dsp.signal import RATE_HZ, Block, Quality, Window
 from engines.model import Model
 
 STATUS_EVERY_S = 1.0
+PRUNE_EVERY_S = 10.0
 TIMED_READINGS = 1500  # about a minute of frames
 WAVE_SAMPLES = 25  # a message: 0.1 s, however few come at a time
 WAVE_COUNTS_PER_MV = 1000
@@ -35,11 +41,14 @@ WAVE_MISSING = -(2**15)
 class Judging:
     """One patch's judge, and the publishing of what it says."""
 
-    def __init__(self, config: Config, model: Model, engine: Engine, publisher: Publisher) -> None:
+    def __init__(self, config: Config, model: Model, engine: Engine, publisher: Publisher, ledger: Ledger) -> None:
         self._patch = config.patch
+        self._store = config.store
         self._model = model
         self._engine = engine
         self._publisher = publisher
+        self._ledger = ledger
+        self._announcer = Announcer(publisher, ledger)
         self._started_s = monotonic()
         now = datetime.now(timezone.utc)
         # Ids stay unique over restarts of the daemon because each begins with the moment of its start.
@@ -51,9 +60,10 @@ class Judging:
         )
         self._conditions: dict[Condition, bool] = dict.fromkeys(Condition, False)
         self._newest = 0  # index one past the newest judged sample, at 250 Hz
-        self._status_due_s = 0.0
+        self._status_due_s = self._prune_due_s = 0.0
         self._wave: list[Block] = []  # contiguous, not sent yet
         self._behind_ms: deque[float] = deque(maxlen=TIMED_READINGS)
+        self._announcer.interrupted(self._stamp)
 
     def __call__(self, items: list[Any]) -> Iterator[Any]:
         """Judge and publish; yields each item when it is done with it."""
@@ -62,8 +72,17 @@ class Judging:
             yield item
         if monotonic() >= self._status_due_s:
             self._status_due_s = monotonic() + STATUS_EVERY_S
+            self._ledger.flush()
+            if monotonic() >= self._prune_due_s:
+                self._prune_due_s = monotonic() + PRUNE_EVERY_S
+                self._ledger.prune(keep_s=86_400 * self._store.keep_days, keep_bytes=round(1e6 * self._store.keep_mb))
+            self._note(Condition.STORAGE, holds=bool(self._ledger.failing or self._ledger.set_aside))
             self._send_status()
         self._publisher.welcome()
+
+    def answered(self, request: Acknowledge | Silence) -> str | None:
+        """A subscriber answers alarms."""
+        return self._announcer.answered(request, self._stamp)
 
     def close(self) -> None:
         """Close what is open: the daemon stops."""
@@ -103,22 +122,24 @@ class Judging:
     def _send_alert(self, event: AlertEvent) -> None:
         topic = topic_of(event)
         seq = self._publisher.next_seq(topic)
-        frames = self._publisher.send(topic, alert_message(event, patch=self._patch.id, seq=seq, line=self._line))
-        if event.end is None:
-            self._publisher.remember(event.id, frames)
-        else:
-            self._publisher.forget(event.id)
+        self._announcer.alert(topic, alert_message(event, patch=self._patch.id, seq=seq, line=self._line))
+
+    def _stamp(self, topic: str) -> dict[str, Any]:
+        """What every message carries that speaks of now."""
+        sample = max(0, self._heard.newest - 1)
+        return {
+            "seq": self._publisher.next_seq(topic),
+            "patch": self._patch.id,
+            "sample": sample,
+            "utc": self._line.utc(sample),
+        }
 
     def _send_status(self) -> None:
         last = self._judge.history.last
-        sample = max(0, self._heard.newest - 1)
         recent = last and self._newest - last.r_peak < 5 * RATE_HZ
         rate_bpm = last.heart_rate_bpm if last and recent else None
         status = Status(
-            seq=self._publisher.next_seq("status"),
-            patch=self._patch.id,
-            sample=sample,
-            utc=self._line.utc(sample),
+            **self._stamp("status"),
             port="open" if self._heard.connected else "absent",
             silent=self._heard.silent,
             quality=self._judge.fitness.value,
@@ -126,6 +147,9 @@ class Judging:
             rhythm=self._judge.episodes.rhythm,
             heart_rate_bpm=rate_bpm and round(rate_bpm, 1),
             open_alerts=tuple(event.id for event in self._judge.book.open),
+            calling=self._announcer.attention.calling(monotonic()),
+            ledger=self._ledger.id,
+            serial=self._ledger.newest,
             engine=self._engine.name,
             model=self._model.id,
             link=self._heard.counts,
@@ -168,10 +192,17 @@ class Judging:
 def open_judging(config: Config, model: Model) -> Iterator[Work]:
     with (
         open_engine(config.engine.backend, model, config.engine.wait) as engine,
-        open_publisher(config.publish.bind) as publisher,
+        open_store(config.store) as ledger,
+        open_sockets(config.publish.bind) as (publisher, router),
     ):
-        judging = Judging(config, model, engine, publisher)
+        judging = Judging(config, model, engine, Publisher(publisher, ledger.numbers), ledger)
+        desk = Desk(router, ledger, judging.answered)
+
+        def work(items: list[Any]) -> Iterator[Any]:
+            yield from judging(items)
+            desk.serve()
+
         try:
-            yield judging
+            yield work
         finally:  # whatever ends the daemon: an alert that no one watches any more is not open
             judging.close()

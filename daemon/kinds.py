@@ -31,6 +31,7 @@ KINDS = {
     "signal_lost": Kind("technical", "medium", rhythm="NOISE"),
     "lead_off": Kind("technical", "medium", rhythm="NOISE"),
     "engine_failing": Kind("technical", "medium"),
+    "storage_failing": Kind("technical", "medium"),
     "noise": Kind("technical", "low", rhythm="NOISE"),
 }
 """In the order of urgency: where several are open, the first names the rhythm."""

@@ -29,13 +29,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What every message carries."""
 
     schema: int = SCHEMA
-    seq: int  # of this topic, from 1 at the daemon's start: a jump means loss
+    seq: int  # of this topic; goes on after a restart. A jump means loss: after a crash, by no more than 256
     patch: str
     sample: int  # index at the patch's own rate that the message speaks of
     utc: Annotated[datetime, Meta(tz=True)]  # of that sample
 
 
-class Alert(Message, frozen=True, kw_only=True):
+class Durable(Message, frozen=True, kw_only=True):
+    """What is on disk before it is sent, and can be asked for again (`rhythmd listen --since`)."""
+
+    serial: int = 0  # place in the daemon's ledger: grows over restarts, with jumps; 0: from an analysis, in no ledger
+    previous: int = 0  # serial of the entry before it, whatever its topic; who has not had that has missed something
+
+
+class Alert(Durable, frozen=True, kw_only=True):
     """`alert.<kind>` and `event.<kind>`: sent when it opens, and again, with the same id, when it closes."""
 
     id: str
@@ -50,6 +57,15 @@ class Alert(Message, frozen=True, kw_only=True):
     end_sample: int | None  # where the condition ended; null while open
     ended_by: Literal["ended", "interrupted"] | None  # interrupted: the daemon stopped while it was open
     evidence: dict[str, float | int | str]
+
+
+class Answered(Durable, frozen=True, kw_only=True):
+    """`answered`: somebody has answered alarms; `sample` is the newest one received then."""
+
+    how: Literal["acknowledged", "silenced"]
+    by: str
+    id: str | None  # of the alarm; null where all that called were silenced
+    for_s: float | None = None  # how long they are silent; 0 ends a silence
 
 
 class Beat(Message, frozen=True, kw_only=True):
@@ -111,6 +127,9 @@ class Status(Message, frozen=True, kw_only=True):
     rhythm: str  # as in the annotation files: N, AFIB, SVTA, VT, VF, ASYS, NOISE
     heart_rate_bpm: float | None
     open_alerts: tuple[str, ...]  # ids
+    calling: tuple[str, ...] = ()  # ids of the alarms that nobody has acknowledged or silenced: to be signalled now
+    ledger: str = ""  # which one: serials of another say nothing here
+    serial: int = 0  # of its newest entry
     engine: str  # the backend in use
     model: str
     link: LinkCounts
@@ -127,7 +146,14 @@ class Wave(Message, frozen=True, kw_only=True):
     missing: int  # the value that marks a lost sample
 
 
-TOPICS: dict[str, type[Message]] = {"alert.": Alert, "event.": Alert, "beat": Beat, "status": Status, "wave": Wave}
+TOPICS: dict[str, type[Message]] = {
+    "alert.": Alert,
+    "event.": Alert,
+    "answered": Answered,
+    "beat": Beat,
+    "status": Status,
+    "wave": Wave,
+}
 """What a topic that begins so carries."""
 
 
@@ -140,7 +166,7 @@ def schemas() -> dict[str, str]:
     """The JSON Schema of each message, by file name."""
     return {
         f"{kind.__name__.lower()}.json": json.dumps(msgspec.json.schema(kind), indent=2) + "\n"
-        for kind in (Alert, Beat, Status, Wave)
+        for kind in (Alert, Answered, Beat, Status, Wave)
     }
 
 

@@ -1,11 +1,10 @@
-"""The publisher: owns the ZeroMQ socket, numbers what goes out, and tells late joiners how things stand."""
+"""The publisher: owns the ZeroMQ sockets, numbers what goes out, and tells late joiners how things stand."""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,16 @@ import msgspec
 import zmq
 
 from daemon.config import ConfigError
+from daemon.ledger import Numbers
 from daemon.messages import Message
+from daemon.requests import LARGEST_REQUEST, desk_of
 
 QUEUED_MESSAGES = 10_000
 """Per subscriber. A subscriber that falls further behind loses messages, sees it by `seq`, and stalls no one."""
 
+
+QUEUED_PAGES = 50
+"""Per client of the desk, each way."""
 
 SERVICE_DIRECTORY = Path("/run/rhythmd")
 """systemd's runtime directory for the installed service."""
@@ -46,19 +50,20 @@ def reachable(address: str) -> str:
 class Publisher:
     """An XPUB socket. Sending never waits."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], numbers: Numbers) -> None:
         self._socket = socket
-        self._sequence: Counter[str] = Counter()
+        self._numbers = numbers
         self._state: dict[str, list[bytes]] = {}  # what a late joiner is told: key -> frames
         self._subscriptions: set[bytes] = set()
 
     def next_seq(self, topic: str) -> int:
         """The number of the next message of this topic."""
-        self._sequence[topic] += 1
-        return self._sequence[topic]
+        return self._numbers.next(topic)
 
     def send(self, topic: str, message: Message, *more: bytes) -> list[bytes]:
-        frames = [topic.encode(), msgspec.json.encode(message), *more]
+        return self.send_frames([topic.encode(), msgspec.json.encode(message), *more])
+
+    def send_frames(self, frames: list[bytes]) -> list[bytes]:
         self._socket.send_multipart(frames)
         return frames
 
@@ -93,16 +98,24 @@ class Publisher:
 
 
 @contextmanager
-def open_publisher(addresses: tuple[str, ...]) -> Iterator[Publisher]:
+def open_sockets(addresses: tuple[str, ...]) -> Iterator[tuple[zmq.Socket[bytes], zmq.Socket[bytes]]]:
+    """The XPUB socket on every address, and the desk's ROUTER beside it."""
     context: zmq.Context[Any] = zmq.Context()
     try:
-        with context.socket(zmq.XPUB) as publisher:
+        with context.socket(zmq.XPUB) as publisher, context.socket(zmq.ROUTER) as desk:
             publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # a second subscriber to a topic is a late joiner too
             publisher.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
             publisher.setsockopt(zmq.LINGER, 1000)  # ms: the last words of a daemon that stops
+            desk.setsockopt(zmq.SNDHWM, QUEUED_PAGES)
+            desk.setsockopt(zmq.RCVHWM, QUEUED_PAGES)
+            desk.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer that cannot go out is an error, not a silence
+            desk.setsockopt(zmq.LINGER, 0)
+            for each in (publisher, desk):
+                each.setsockopt(zmq.MAXMSGSIZE, LARGEST_REQUEST)
             for address in addresses:
                 _bind(publisher, resolve(address))
-            yield Publisher(publisher)
+                _bind(desk, desk_of(resolve(address)))
+            yield publisher, desk
     finally:
         context.term()
 

@@ -142,17 +142,17 @@ def play(
     stop = stop or threading.Event()
     fates: Counter[Fate] = Counter()
     for away, turns in groupby(player.turns(), lambda turn: turn.fate is Fate.UNPLUGGED):
-        if stop.is_set():
-            break
         if away:
             gone = sum(1 for _ in turns)
             fates[Fate.UNPLUGGED] += gone
             stop.wait(gone * player.link.samples_per_frame / player.link.rate_hz / speed if speed else 0.0)
-            continue
-        with closing(PtyPort(player.link, stop)) as port, _alias(path, port.device) if path else nullcontext():
-            plugged_in(str(path or port.device))
-            _play_turns(port, turns, fates, speed, stop, progress)
-            port.drain()
+        else:
+            with closing(PtyPort(player.link, stop)) as port, _alias(path, port.device) if path else nullcontext():
+                plugged_in(str(path or port.device))
+                _play_turns(port, turns, fates, speed, stop, progress)
+                port.drain()
+        if stop.is_set():  # before groupby looks for the end of a group that has none when the player loops
+            break
     return fates
 
 

@@ -47,7 +47,8 @@ def daemon(settings: str = "") -> Iterator[Daemon]:
     with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
         port, address, log = Path(folder, "patch"), f"ipc://{folder}/alerts.ipc", Path(folder, "log")
         config = Path(folder, "rhythmd.toml")
-        config.write_text(f'patch.port = "{port}"\npublish.bind = ["{address}"]\n{settings}')
+        places = f'patch.port = "{port}"\npublish.bind = ["{address}"]\nstore.directory = "{folder}"\n'
+        config.write_text(places + settings)
         with log.open("wb") as output:
             environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
             command = [sys.executable, "-m", "rhythmd", "run", "--config", str(config)]

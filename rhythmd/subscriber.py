@@ -1,7 +1,11 @@
-"""Receives what a daemon publishes: decoded, each message once, losses counted."""
+"""Receives what a daemon publishes: decoded, each message once, what was missed fetched, losses counted.
+
+Needs pyzmq and msgspec alone.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -11,11 +15,16 @@ from typing import Any
 import msgspec
 import zmq
 
-from daemon.messages import Alert, Message, type_of
+from daemon.messages import Durable, Message, Status, type_of
+from daemon.requests import Since, desk_of
+from rhythmd.desk import Desk, DeskError
 
 ADDRESS = "tcp://127.0.0.1:8251"
 ALERTS = ("alert.", "event.")
+DURABLE = ("alert.", "event.", "answered")
 LONGEST_WAIT_S = 86_400.0
+QUEUED_MESSAGES = 10_000
+ASK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,45 +36,74 @@ class Received:
     data: bytes = b""  # the samples of a `wave`
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a daemon's ledger: everything up to it has been dealt with. Keep it to go on from there."""
+
+    ledger: str
+    serial: int
+
+
 class Subscriber:
-    """Iterate over it, or call `receive`; on joining it is told what is open now.
+    """Iterate over it, or call `receive`.
 
     with Subscriber() as alerts:
         for received in alerts:
             print(received.topic, received.message)
+
+    Alerts and events come in the order of the daemon's ledger, each once; one that was missed on the way is fetched
+    from the daemon's desk. `since` says where to begin: None with what stands open now, 0 with the oldest that the
+    daemon keeps, a `Mark` after that place. `mark` is the place reached: store it together with what you made of a
+    message, and nothing is lost or done twice, whichever of the two programs dies.
     """
 
-    def __init__(self, address: str = ADDRESS, topics: tuple[str, ...] = ALERTS) -> None:
-        self.lost = 0  # messages that this subscriber's topics had and it did not get
-        self._last: dict[str, Message] = {}  # of each topic
-        self._seen: dict[tuple[str, str], None] = {}  # (id, state) of alerts, oldest first
+    def __init__(
+        self, address: str = ADDRESS, topics: tuple[str, ...] = ALERTS, *, since: Mark | int | None = None
+    ) -> None:
+        self.lost = 0  # messages that this subscriber's topics had and that nobody can give again: beats, waves
+        self.mark: Mark | None = None
+        self._topics = topics
+        self._durable = tuple(topic for topic in topics if topic.startswith(DURABLE) or _covers(topic, DURABLE))
+        self._ledger = since.ledger if isinstance(since, Mark) else None
+        self._known = since.serial if isinstance(since, Mark) else since  # nothing up to here is missing
+        self._fetch_due_s = float("inf") if since is None else 0.0
+        self._ready: deque[Received] = deque()
+        self._early: dict[int, None] = {}  # serials beyond `known` that were handed out all the same, oldest first
+        self._last: dict[str, Message] = {}  # of each topic that is not durable
         self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        for topic in topics:
-            self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         try:
+            self._socket = self._context.socket(zmq.SUB)
+            self._socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
+            for topic in {*topics, "status"} if self._durable else topics:  # status tells of alerts that were missed
+                self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
             self._socket.connect(address)
-        except zmq.ZMQError as error:
+            self._desk = Desk(self._context, desk_of(address))
+        except (zmq.ZMQError, ValueError) as error:
             self.close()
             raise ValueError(f"{address!r} is no address of a daemon ({error}); {ADDRESS} is the default") from None
 
     def receive(self, timeout_s: float | None = None) -> Received | None:
         """The next message; None when none came in time."""
-        deadline_s = None if timeout_s is None else monotonic() + min(timeout_s, LONGEST_WAIT_S)
-        while self._socket.poll(None if deadline_s is None else max(0, int(1000 * (deadline_s - monotonic())))):
-            received = self._decode(self._socket.recv_multipart())
-            if received is not None:
-                return received
-        return None
+        deadline_s = monotonic() + min(LONGEST_WAIT_S if timeout_s is None else timeout_s, LONGEST_WAIT_S)
+        while not self._ready:
+            now_s = monotonic()
+            if now_s >= self._fetch_due_s:
+                self._fetch()
+            elif self._socket.poll(_ms(min(deadline_s, self._fetch_due_s) - now_s)):
+                self._take(self._socket.recv_multipart())
+            elif now_s >= deadline_s and timeout_s is not None:
+                return None
+        received = self._ready.popleft()
+        if isinstance(received.message, Durable) and received.message.serial <= (self._known or 0):
+            self._reached(received.message.serial)
+        return received
 
     def __iter__(self) -> Iterator[Received]:
         while (received := self.receive()) is not None:
             yield received
 
     def close(self) -> None:
-        self._socket.close()
-        self._context.term()
+        self._context.destroy(linger=0)
 
     def __enter__(self) -> Subscriber:  # noqa: PYI034 typing.Self comes with Python 3.11
         return self
@@ -75,29 +113,84 @@ class Subscriber:
     ) -> None:
         self.close()
 
-    def _decode(self, frames: list[bytes]) -> Received | None:
+    def _take(self, frames: list[bytes]) -> None:
         topic = frames[0].decode()
         kind = type_of(topic)
         if kind is None:
-            return None  # a later version's topic
+            return  # a later version's topic
         message = msgspec.json.decode(frames[1], type=kind)
-        if self._is_repeated(topic, message):
-            return None
-        return Received(topic, message, b"".join(frames[2:]))
-
-    def _is_repeated(self, topic: str, message: Message) -> bool:
-        """The state that a late joiner is told reaches everyone: what was here already is not given out again."""
+        if isinstance(message, Durable):
+            self._take_durable(Received(topic, message), message)
+            return
+        if isinstance(message, Status) and self._durable:
+            self._compare(message)
         last = self._last.get(topic)
-        if isinstance(message, Alert):
-            key = (message.id, message.state)
-            if key in self._seen:
-                return True
-            self._seen[key] = None
-            if len(self._seen) > 10_000:
-                del self._seen[next(iter(self._seen))]
-        elif message == last:
-            return True
-        if last is not None and message.seq > last.seq:  # else the daemon has started again
+        if message == last:
+            return  # the state that a late joiner is told reaches everyone
+        if last is not None and message.seq > last.seq:
             self.lost += message.seq - last.seq - 1
         self._last[topic] = message
-        return False
+        if topic.startswith(self._topics):
+            self._ready.append(Received(topic, message, b"".join(frames[2:])))
+
+    def _take_durable(self, received: Received, message: Durable) -> None:
+        if self._known is None:  # just joined: what stands open, told as it is
+            self._give_early(received, message)
+        elif message.serial > self._known:
+            if message.previous > self._known:
+                self._fetch()
+            if message.previous <= self._known < message.serial:
+                self._known = message.serial
+                self._ready.append(received)
+            elif message.serial > self._known:  # the desk does not answer: an alarm does not wait for it
+                self._give_early(received, message)
+
+    def _give_early(self, received: Received, message: Durable) -> None:
+        if message.serial in self._early:
+            return
+        self._early[message.serial] = None
+        if len(self._early) > QUEUED_MESSAGES:
+            del self._early[next(iter(self._early))]
+        self._ready.append(received)
+
+    def _compare(self, status: Status) -> None:
+        """Whether the daemon's ledger has anything that did not come."""
+        if self._known is None or self._ledger is None:
+            self._known = status.serial if self._known is None else self._known
+            self._ledger = status.ledger
+        if status.ledger != self._ledger or status.serial > self._known:
+            self._fetch()
+        elif not self._ready:
+            self._reached(self._known)
+
+    def _reached(self, serial: int) -> None:
+        if self._ledger:
+            self.mark = Mark(self._ledger, serial)
+
+    def _fetch(self) -> None:
+        """Ask the desk for all after `known`; on failure, again later."""
+        self._fetch_due_s = float("inf")
+        more = True
+        while more:
+            request = Since(serial=self._known or 0, topics=self._durable, ledger=self._ledger)
+            try:
+                answer, entries = self._desk.ask(request)
+            except DeskError:
+                self._fetch_due_s = monotonic() + ASK_AGAIN_S
+                return
+            for topic, payload in entries:
+                kind = type_of(topic)
+                message = kind and msgspec.json.decode(payload, type=kind)
+                if isinstance(message, Durable) and message.serial not in self._early:
+                    self._ready.append(Received(topic, message))
+            if answer.ledger != self._ledger:
+                self._early.clear()
+            self._ledger, self._known, more = answer.ledger, answer.upto, answer.more
+
+
+def _covers(prefix: str, topics: tuple[str, ...]) -> bool:
+    return any(topic.startswith(prefix) for topic in topics)
+
+
+def _ms(seconds: float) -> int:
+    return max(0, min(int(1000 * seconds) + 1, 1000 * 86_400))

@@ -12,15 +12,15 @@ from pathlib import Path
 import jsonschema
 import msgspec
 import pytest
-import zmq
 
 from daemon import config as cfg
 from daemon.alerts import AlertBook
 from daemon.history import History
 from daemon.kinds import KINDS
-from daemon.messages import Alert, Beat, Latency, LinkCounts, Status, Wave, schemas, type_of
+from daemon.messages import Alert, Answered, Beat, Latency, LinkCounts, Status, Wave, schemas, type_of
 from daemon.moment import Finding
 from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
+from tests.house import open_daemon, served
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "alerts.md").read_text()
@@ -48,7 +48,8 @@ STATUS = Status(
     latency=Latency.of(engine_ms=[1.5, 1.5], read_to_sent_ms=[]), **COMMON,
 )  # fmt: skip
 WAVE = Wave(rate_hz=250, samples=1, counts_per_mv=1000, missing=-32768, **COMMON)
-MESSAGES = [*(alert for kind in KINDS for alert in alerts(kind)), *beats(), STATUS, WAVE]
+ANSWERED = Answered(how="acknowledged", by="night nurse", id="p-1", **COMMON)
+MESSAGES = [*(alert for kind in KINDS for alert in alerts(kind)), *beats(), ANSWERED, STATUS, WAVE]
 
 
 def schema_of(message) -> dict:
@@ -67,7 +68,9 @@ def test_what_is_published_keeps_its_schema_and_reads_back(message):
     assert msgspec.json.decode(sent, type=type(message)) == message
 
 
-@pytest.mark.parametrize("message", [MESSAGES[0], *beats(), STATUS, WAVE], ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize(
+    "message", [MESSAGES[0], *beats(), ANSWERED, STATUS, WAVE], ids=lambda message: type(message).__name__
+)
 def test_the_schema_refuses_a_message_that_lacks_a_field(message):
     sent = json.loads(msgspec.json.encode(message))
     del sent["sample"]
@@ -121,8 +124,19 @@ def test_the_page_tells_the_priority_latching_action_and_thresholds_of_every_kin
 
 
 def test_the_page_names_every_topic_and_field_that_an_alert_has():
-    topics = ["alert.<kind>", "event.<kind>", "beat", "status", "wave"]
-    alert = ["id", "onset_sample", "raised_sample", "end_sample", "ended_by", "latching", "state", "schema"]
+    topics = ["alert.<kind>", "event.<kind>", "answered", "beat", "status", "wave"]
+    alert = [
+        "id",
+        "onset_sample",
+        "raised_sample",
+        "end_sample",
+        "ended_by",
+        "latching",
+        "state",
+        "schema",
+        "serial",
+        "previous",
+    ]
     wave = ["rate_hz", "counts_per_mv", "missing", "samples"]
     assert not [word for word in [*topics, *COMMON, *alert, *wave] if f"`{word}`" not in PAGE]
 
@@ -130,13 +144,12 @@ def test_the_page_names_every_topic_and_field_that_an_alert_has():
 def test_the_example_of_the_page_prints_an_alert_that_is_open(tmp_path):
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     address = f"ipc://{tmp_path}/alerts.ipc"
-    opened, _ = alerts("asystole")
-    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
-        publisher.bind(address)
-        code = example.replace("tcp://127.0.0.1:8251", address)
+    code = example.replace("tcp://127.0.0.1:8251", address)
+    with open_daemon(address, tmp_path) as house:
+        house.opens("asystole", "p-1")
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-            assert {publisher.recv(), publisher.recv()} == {b"\x01alert.", b"\x01event."}
-            publisher.send_multipart([b"alert.asystole", msgspec.json.encode(opened)])
-            assert process.stdout.readline().startswith("2026-01-01 00:00:02+00:00 high asystole open {'rate_bpm'")
-            process.kill()
-        publisher.setsockopt(zmq.LINGER, 0)
+            try:
+                line = served(house, process.stdout.readline)
+            finally:
+                process.kill()
+    assert line.startswith("2026-01-01 00:00:01+00:00 high asystole open {")

@@ -436,3 +436,18 @@ def test_a_wrong_argument_is_named(capsys, arguments, says):
 def test_a_record_that_is_not_there_is_a_record_error():
     with pytest.raises(RecordError, match="nowhere/100"):
         command.run(parsed("nowhere/100"))
+
+
+def test_stop_ends_a_recording_that_is_played_round_and_round(tmp_path):
+    path, stop = tmp_path / "patch", threading.Event()
+    looping = Player(excerpt(shipped(), 0, 1), "rhythmd", loop=True)
+    thread = threading.Thread(target=play, args=(looping, path), kwargs={"speed": 20.0, "stop": stop}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 5
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with path.open("rb", buffering=0) as reader:
+        reader.read(28)
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()

@@ -6,22 +6,23 @@ import socket
 import subprocess
 import sys
 import textwrap
-from datetime import datetime, timedelta, timezone
+from contextlib import closing
+from functools import partial
 from time import monotonic, sleep
 
+import msgspec
 import pytest
 import zmq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from daemon.config import ConfigError
-from daemon.messages import Alert, Beat, Latency, LinkCounts, Status, Wave
-from daemon.publish import QUEUED_MESSAGES, Publisher, open_publisher, resolve
+from daemon.desk import REQUESTS_A_TURN
+from daemon.publish import QUEUED_MESSAGES, open_sockets, resolve
+from daemon.requests import Acknowledge, desk_of
 from rhythmd import Subscriber
-
-BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
-ALERT = {
-    "category": "physiological", "priority": "high", "action": "alarm", "latching": True, "onset_sample": 0,
-    "raised_sample": 9, "end_sample": None, "ended_by": None, "evidence": {},
-}  # fmt: skip
+from rhythmd import desk as client
+from tests.house import Daemon, open_daemon, served
 
 
 @pytest.fixture
@@ -29,64 +30,19 @@ def address(tmp_path):
     return f"ipc://{tmp_path}/alerts.ipc"
 
 
-class Desk:
-    """A publisher, and what the judge does with it."""
-
-    def __init__(self, publisher: Publisher) -> None:
-        self.publisher = publisher
-
-    def _common(self, topic: str) -> dict:
-        seq = self.publisher.next_seq(topic)
-        return {"seq": seq, "patch": "p", "sample": seq, "utc": BEGAN + timedelta(seconds=seq)}
-
-    def beat(self) -> None:
-        values = {"beat": "N", "probability": 1.0, "rr_s": None, "heart_rate_bpm": None, "decided_sample": 0}
-        self.publisher.send("beat", Beat(**values, **self._common("beat")))
-
-    def opens(self, kind: str, id_: str) -> None:
-        message = Alert(id=id_, kind=kind, state="open", **ALERT, **self._common(f"alert.{kind}"))
-        self.publisher.remember(id_, self.publisher.send(f"alert.{kind}", message))
-
-    def closes(self, kind: str, id_: str) -> None:
-        message = Alert(id=id_, kind=kind, state="closed", **ALERT, **self._common(f"alert.{kind}"))
-        self.publisher.send(f"alert.{kind}", message)
-        self.publisher.forget(id_)
-
-    def status(self) -> None:
-        message = Status(
-            port="open", silent=False, quality="good", battery_low=False, rhythm="N", heart_rate_bpm=None,
-            open_alerts=(), engine="", model="", link=LinkCounts(), uptime_s=0.0,
-            latency=Latency.of(engine_ms=[], read_to_sent_ms=[]), **self._common("status"),
-        )  # fmt: skip
-        self.publisher.remember("status", self.publisher.send("status", message))
-
-    def wave(self) -> None:
-        message = Wave(rate_hz=250, samples=2, counts_per_mv=1000, missing=-32768, **self._common("wave"))
-        self.publisher.send("wave", message, b"\x01\x00\x02\x00")
-
-    def welcome_until(self, holds) -> None:
-        """Subscriptions arrive when ZeroMQ has carried them."""
-        until = monotonic() + 5.0
-        while not holds():
-            assert monotonic() < until
-            self.publisher.welcome()
-            sleep(0.005)
-
-
 @pytest.fixture
-def desk(address):
-    with open_publisher((address,)) as publisher:
-        yield Desk(publisher)
+def house(address, tmp_path):
+    with open_daemon(address, tmp_path) as daemon:
+        yield daemon
 
 
-def join(desk: Desk, address: str, *topics: str) -> Subscriber:
+def join(house: Daemon, address: str, *topics: str) -> Subscriber:
     """A subscriber whose subscriptions the publisher has answered."""
     subscriber = Subscriber(address, topics)
-    before = set(desk.publisher._subscriptions)
-    desk.welcome_until(lambda: before | {topic.encode() for topic in topics} <= desk.publisher._subscriptions)
+    house.serve_until(lambda: {topic.encode() for topic in topics} <= house.publisher._subscriptions)
     until = monotonic() + 0.1  # the same topic again changes nothing that could be waited for
     while monotonic() < until:
-        desk.publisher.welcome()
+        house.serve()
         sleep(0.005)
     return subscriber
 
@@ -96,134 +52,122 @@ def received(subscriber: Subscriber) -> list:
     return list(iter(lambda: subscriber.receive(timeout_s=0.2), None))
 
 
-def test_a_late_joiner_is_told_the_status_and_the_open_alerts_and_not_the_closed_ones(desk, address):
-    desk.opens("asystole", "a-1")
-    desk.opens("lead_off", "a-2")
-    desk.closes("asystole", "a-1")
-    desk.status()
-    desk.status()
-    with join(desk, address, "alert.", "status") as late:
+def test_a_late_joiner_is_told_the_status_and_the_open_alerts_and_not_the_closed_ones(house, address):
+    house.opens("asystole", "a-1")
+    house.opens("lead_off", "a-2")
+    house.closes("asystole", "a-1")
+    house.status()
+    house.status()
+    with join(house, address, "alert.", "status") as late:
         told = received(late)
     assert [(each.topic, each.message.seq) for each in told] == [("alert.lead_off", 1), ("status", 2)]
     assert told[0].message.id == "a-2"
 
 
-def test_whoever_was_there_is_told_nothing_twice_when_another_joins(desk, address):
-    with join(desk, address, "alert.", "status") as early:
-        desk.opens("lead_off", "a-1")
-        desk.status()
-        with join(desk, address, "alert.", "status") as late:
+def test_whoever_was_there_is_told_nothing_twice_when_another_joins(house, address):
+    with join(house, address, "alert.", "status") as early:
+        house.opens("lead_off", "a-1")
+        house.status()
+        with join(house, address, "alert.", "status") as late:
             assert [each.topic for each in received(late)] == ["alert.lead_off", "status"]
         assert [each.topic for each in received(early)] == ["alert.lead_off", "status"]
-        desk.closes("lead_off", "a-1")
+        house.closes("lead_off", "a-1")
         assert [each.message.state for each in received(early)] == ["closed"]
         assert early.lost == 0
 
 
-def test_messages_are_numbered_by_topic_and_come_in_order(desk, address):
-    with join(desk, address, "") as subscriber:
+def test_messages_are_numbered_by_topic_and_come_in_order(house, address):
+    with join(house, address, "") as subscriber:
         for _ in range(3):
-            desk.beat()
-            desk.status()
+            house.beat()
+            house.status()
         told = [(each.topic, each.message.seq) for each in received(subscriber)]
     assert told == [(topic, seq) for seq in (1, 2, 3) for topic in ("beat", "status")]
 
 
-def test_a_jump_of_the_number_is_counted_as_lost(desk, address):
-    with join(desk, address, "beat") as subscriber:
-        desk.beat()
+def test_a_jump_of_the_number_is_counted_as_lost(house, address):
+    with join(house, address, "beat") as subscriber:
+        house.beat()
         for _ in range(5):
-            desk.publisher.next_seq("beat")  # as if they had not come through
-        desk.beat()
+            house.publisher.next_seq("beat")  # as if they had not come through
+        house.beat()
         assert [each.message.seq for each in received(subscriber)] == [1, 7]
         assert subscriber.lost == 5
 
 
-def test_a_daemon_that_starts_again_is_followed_and_its_low_numbers_are_no_loss(address):
-    with open_publisher((address,)) as publisher:
-        desk = Desk(publisher)
-        subscriber = join(desk, address, "beat", "alert.")
+def test_numbers_go_on_when_a_daemon_starts_again(address, tmp_path):
+    with open_daemon(address, tmp_path) as house:
+        subscriber = join(house, address, "beat", "alert.")
         for _ in range(5):
-            desk.beat()
-        desk.opens("asystole", "first-1")
+            house.beat()
+        house.opens("asystole", "first-1")
         assert len(received(subscriber)) == 6
-    with open_publisher((address,)) as publisher, subscriber:
-        desk = Desk(publisher)
+    with open_daemon(address, tmp_path) as house, subscriber:
         # ZeroMQ subscribes again when the subscriber next looks for messages.
-        desk.welcome_until(lambda: subscriber.receive(timeout_s=0.01) or len(publisher._subscriptions) == 2)
-        desk.opens("asystole", "second-1")
-        desk.beat()
-        assert [each.message.seq for each in received(subscriber)] == [1, 1]
+        house.serve_until(lambda: subscriber.receive(timeout_s=0.01) or len(house.publisher._subscriptions) == 3)
+        house.opens("asystole", "second-1")
+        house.beat()
+        assert [each.message.seq for each in received(subscriber)] == [2, 6]
         assert subscriber.lost == 0
 
 
-def test_the_same_number_of_a_daemon_that_started_again_is_not_taken_for_a_repeat():
-    with Subscriber("inproc://nowhere") as subscriber:
-        beat = Beat(
-            seq=1, patch="p", sample=1, utc=BEGAN, beat="N", probability=1.0, rr_s=None, heart_rate_bpm=None,
-            decided_sample=0,
-        )  # fmt: skip
-        again = Beat(**{name: getattr(beat, name) for name in beat.__struct_fields__} | {"utc": BEGAN + timedelta(1)})
-        assert [subscriber._is_repeated("beat", each) for each in (beat, beat, again)] == [False, True, False]
-
-
-def test_one_who_never_reads_stalls_nobody(desk, address):
+def test_one_who_never_reads_stalls_nobody(house, address):
     context = zmq.Context()
     with context.socket(zmq.SUB) as idle:
         idle.setsockopt(zmq.RCVHWM, 1)
         idle.setsockopt(zmq.RCVBUF, 1024)
         idle.setsockopt(zmq.SUBSCRIBE, b"beat")
         idle.connect(address)
-        with join(desk, address, "status") as reader:
-            desk.welcome_until(lambda: b"beat" in desk.publisher._subscriptions)
+        with join(house, address, "status") as reader:
+            house.serve_until(lambda: b"beat" in house.publisher._subscriptions)
             began = monotonic()
             for _ in range(QUEUED_MESSAGES + 5000):
-                desk.beat()
-            desk.status()
+                house.beat()
+            house.status()
             assert monotonic() - began < 5.0
             assert [each.topic for each in received(reader)] == ["status"]
         idle.setsockopt(zmq.LINGER, 0)
     context.destroy(linger=0)
 
 
-def test_the_wave_is_wanted_only_while_someone_subscribes_to_it(desk, address):
-    assert not desk.publisher.wanted("wave")
-    with join(desk, address, "wave"), join(desk, address, "wave") as second:
-        assert desk.publisher.wanted("wave")
-        desk.wave()
+def test_the_wave_is_wanted_only_while_someone_subscribes_to_it(house, address):
+    assert not house.publisher.wanted("wave")
+    with join(house, address, "wave"), join(house, address, "wave") as second:
+        assert house.publisher.wanted("wave")
+        house.wave()
         (told,) = received(second)
         assert (told.message.samples, told.data) == (2, b"\x01\x00\x02\x00")
-    desk.welcome_until(lambda: not desk.publisher.wanted("wave"))  # though two had joined, ZeroMQ tells it once
+    house.serve_until(lambda: not house.publisher.wanted("wave"))  # though two had joined, ZeroMQ tells it once
 
 
-def test_one_who_subscribes_to_alerts_alone_does_not_want_the_wave(desk, address):
-    with join(desk, address, "alert."):
-        assert not desk.publisher.wanted("wave")
-        assert desk.publisher.wanted("alert.asystole")
+def test_one_who_subscribes_to_alerts_alone_does_not_want_the_wave(house, address):
+    with join(house, address, "alert."):
+        assert not house.publisher.wanted("wave")
+        assert house.publisher.wanted("alert.asystole")
 
 
-def test_a_message_from_a_peer_that_is_no_subscription_changes_nothing(desk, address):
+def test_a_message_from_a_peer_that_is_no_subscription_changes_nothing(house, address):
     context = zmq.Context()
-    with join(desk, address, "wave"), context.socket(zmq.XSUB) as peer:
+    with join(house, address, "wave"), context.socket(zmq.XSUB) as peer:
         peer.connect(address)
         peer.send(b"xwave")
         peer.send(b"")
         sleep(0.1)
-        desk.publisher.welcome()
-        assert desk.publisher.wanted("wave")
+        house.publisher.welcome()
+        assert house.publisher.wanted("wave")
     context.destroy(linger=0)
 
 
-def test_only_owner_and_group_may_use_the_ipc_socket(desk, tmp_path):
+def test_only_owner_and_group_may_use_the_ipc_socket(house, tmp_path):
     assert (tmp_path / "alerts.ipc").stat().st_mode & 0o777 == 0o660
 
 
-def test_an_ipc_address_in_use_is_refused_and_stays_with_the_one_who_has_it(desk, address):
+def test_an_ipc_address_in_use_is_refused_and_stays_with_the_one_who_has_it(house, address):
     complaint = r"publish\.bind: ipc://.*: .*in use.*; is another rhythmd running\?"
-    with pytest.raises(ConfigError, match=complaint), open_publisher((address,)):
+    with pytest.raises(ConfigError, match=complaint), open_sockets((address,)):
         pass
-    desk.status()
-    with join(desk, address, "status") as subscriber:
+    house.status()
+    with join(house, address, "status") as subscriber:
         assert len(received(subscriber)) == 1
 
 
@@ -232,7 +176,7 @@ def test_a_tcp_address_in_use_is_refused_with_the_remedy():
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ConfigError, match=r"in use .*; is another rhythmd running"), open_publisher((address,)):
+        with pytest.raises(ConfigError, match=r"in use .*; is another rhythmd running"), open_sockets((address,)):
             pass
 
 
@@ -240,7 +184,7 @@ def test_what_a_crash_left_behind_is_no_obstacle(address, tmp_path):
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(tmp_path / "alerts.ipc"))
     left.close()
-    with open_publisher((address,)):
+    with open_sockets((address,)):
         pass
 
 
@@ -271,3 +215,153 @@ def test_the_subscriber_needs_pyzmq_and_msgspec_alone():
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout, found.stderr) == (0, "None\n", "")
+
+
+def test_a_subscriber_that_was_away_gets_what_it_missed_in_order_and_once(house, address):
+    for number in range(5):
+        house.opens("lead_off", f"a-{number}")
+        house.closes("lead_off", f"a-{number}")
+    with Subscriber(address, since=0) as late:
+        told = served(house, lambda: received(late))
+    assert [(each.message.id, each.message.state) for each in told] == [
+        (f"a-{number}", state) for number in range(5) for state in ("open", "closed")
+    ]
+
+
+def test_a_subscriber_goes_on_from_its_mark_whichever_of_the_two_was_restarted(address, tmp_path):
+    with open_daemon(address, tmp_path) as house:
+        house.opens("lead_off", "a-1")
+        house.closes("lead_off", "a-1")
+        with Subscriber(address, since=0) as subscriber:
+            assert served(house, lambda: subscriber.receive(5)).message.state == "open"
+            mark = subscriber.mark  # it dies here, having dealt with one of two
+    with open_daemon(address, tmp_path) as house:
+        house.opens("asystole", "b-1")
+        with Subscriber(address, since=mark) as subscriber:
+            told = served(house, lambda: received(subscriber))
+    assert [(each.message.id, each.message.state) for each in told] == [("a-1", "closed"), ("b-1", "open")]
+
+
+def test_what_was_lost_on_the_wire_is_fetched_before_the_next_alert_is_given_out(house, address):
+    with join(house, address, "alert.") as subscriber:
+        house.status()
+        assert received(subscriber) == []
+        sending = house.publisher.send_frames
+        house.publisher.send_frames = lambda frames: frames  # as a queue that is full does
+        house.opens("lead_off", "a-1")
+        house.closes("lead_off", "a-1")
+        house.publisher.send_frames = sending
+        house.opens("lead_off", "a-2")
+        told = served(house, lambda: received(subscriber))
+    assert [(each.message.id, each.message.state) for each in told] == [
+        ("a-1", "open"), ("a-1", "closed"), ("a-2", "open"),
+    ]  # fmt: skip
+
+
+def test_a_lost_last_alert_is_noticed_by_the_next_status(house, address):
+    with join(house, address, "alert.") as subscriber:
+        house.status()
+        assert received(subscriber) == []
+        sending = house.publisher.send_frames
+        house.publisher.send_frames = lambda frames: frames
+        house.opens("asystole", "a-1")
+        house.publisher.send_frames = sending
+        house.status()
+        assert [each.message.id for each in served(house, lambda: received(subscriber))] == ["a-1"]
+
+
+def test_an_alert_is_given_out_at_once_though_the_desk_does_not_answer_and_never_twice(house, address):
+    with join(house, address, "alert.") as subscriber:
+        house.status()
+        assert received(subscriber) == []
+        sending = house.publisher.send_frames
+        house.publisher.send_frames = lambda frames: frames
+        house.opens("lead_off", "a-1")
+        house.publisher.send_frames = sending
+        house.opens("asystole", "a-2")
+        assert [each.message.id for each in received(subscriber)] == ["a-2"]  # nobody serves the desk
+        house.status()
+        assert [each.message.id for each in served(house, lambda: received(subscriber))] == ["a-1"]
+
+
+def test_a_daemon_with_a_new_ledger_is_followed_from_its_beginning(address, tmp_path):
+    with open_daemon(address, tmp_path / "first") as house, Subscriber(address, since=0) as subscriber:
+        house.opens("lead_off", "a-1")
+        assert [each.message.id for each in served(house, lambda: received(subscriber))] == ["a-1"]
+        mark = subscriber.mark
+    with open_daemon(address, tmp_path / "second") as house:
+        house.opens("lead_off", "b-1")
+        with Subscriber(address, since=mark) as subscriber:
+            assert [each.message.id for each in served(house, lambda: received(subscriber))] == ["b-1"]
+
+
+def test_a_latching_alarm_calls_after_it_closed_until_someone_has_acknowledged_it(house, address):
+    house.opens("asystole", "a-1", latching=True)
+    house.closes("asystole", "a-1", latching=True)
+    assert house.announcer.attention.calling(monotonic()) == ("a-1",)
+    with join(house, address, "alert.") as late:
+        assert [(each.message.id, each.message.state) for each in received(late)] == [("a-1", "closed")]
+    with zmq.Context() as context, closing(client.Desk(context, desk_of(address))) as desk:
+        acknowledge = partial(desk.ask, Acknowledge(id="a-1", by="night nurse"))
+        assert served(house, acknowledge)[0].error is None
+        with pytest.raises(client.DeskError, match="no alarm 'a-1' stands or calls"):
+            served(house, acknowledge)
+    with Subscriber(address, ("answered",), since=0) as subscriber:
+        (told,) = served(house, lambda: received(subscriber))
+    assert (told.message.how, told.message.id, told.message.by) == ("acknowledged", "a-1", "night nurse")
+    assert house.announcer.attention.calling(monotonic()) == ()
+    with join(house, address, "alert.") as late:
+        assert received(late) == []
+
+
+def test_whoever_joins_late_is_told_who_acknowledged_an_alarm_that_still_stands(house, address):
+    house.opens("asystole", "a-1", latching=True)
+    assert house.announcer.answered(Acknowledge(id="a-1", by="x"), house.common) is None
+    with join(house, address, "alert.", "answered") as late:
+        assert [each.topic for each in received(late)] == ["alert.asystole", "answered"]
+    house.closes("asystole", "a-1", latching=True)
+    with join(house, address, "alert.", "answered") as late:
+        assert received(late) == []
+
+
+def test_an_alert_that_was_open_when_the_daemon_died_is_closed_as_interrupted(address, tmp_path):
+    with open_daemon(address, tmp_path) as house:
+        house.opens("lead_off", "a-1")
+        house.opens("asystole", "a-2", latching=True)
+        house.closes("asystole", "a-2", latching=True)
+    with open_daemon(address, tmp_path) as house:
+        house.announcer.interrupted(house.common)
+        assert house.ledger.standing() == []
+        with Subscriber(address, since=0) as subscriber:
+            messages = [each.message for each in served(house, lambda: received(subscriber))]
+    told = [(each.id, each.state, each.ended_by) for each in messages]
+    assert told[-1] == ("a-1", "closed", "interrupted")
+    assert len(told) == 4
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    request=st.binary(max_size=200) | st.builds(bytes, st.lists(st.sampled_from(b'{}[]":,ask since0 19'), max_size=60))
+)
+def test_garbage_at_the_desk_is_answered_with_an_error_and_counted(house, request):
+    before = house.asked.refused
+    with pytest.raises((msgspec.DecodeError, ValueError)):
+        house.asked._answer([request])
+    assert house.asked.refused == before
+
+
+def test_a_flood_of_requests_is_served_a_few_at_a_time(house, address):
+    """Whoever floods the desk waits in his own queue; the judge room answers a few and goes on."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as flood:
+        flood.setsockopt(zmq.LINGER, 0)
+        flood.connect(desk_of(address))
+        for _ in range(200):
+            flood.send(b'{"ask": "since", "serial": 0, "topics": [""]}')
+        sleep(0.2)
+        house.asked.serve()
+        sleep(0.1)
+        answered = 0
+        while flood.poll(50):
+            flood.recv_multipart()
+            answered += 1
+    assert answered == REQUESTS_A_TURN

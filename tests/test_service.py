@@ -30,7 +30,8 @@ class Service:
     def __init__(self, folder: Path, settings: str = "") -> None:
         self.port, self.address = folder / "patch", f"ipc://{folder}/alerts.ipc"
         config = folder / "rhythmd.toml"
-        config.write_text(f'patch.port = "{self.port}"\npublish.bind = ["{self.address}"]\n{settings}')
+        places = f'patch.port = "{self.port}"\npublish.bind = ["{self.address}"]\nstore.directory = "{folder}"\n'
+        config.write_text(places + settings)
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notices.bind(str(folder / "notify"))
         self._notices.settimeout(20)
@@ -114,7 +115,8 @@ def received(subscriber: Subscriber, kind: str) -> Alert:
 def test_a_second_daemon_on_the_same_address_is_told_so_in_one_line(service, tmp_path):
     service.until("READY=1")
     config = tmp_path / "second.toml"
-    config.write_text(f'patch.port = "/dev/elsewhere"\npublish.bind = ["{service.address}"]\n')
+    places = f'patch.port = "/dev/elsewhere"\npublish.bind = ["{service.address}"]\n'
+    config.write_text(f'{places}store.directory = "{tmp_path}/second"\n')
     second = subprocess.run(
         [sys.executable, "-m", "rhythmd", "run", "--config", str(config)], capture_output=True, text=True, timeout=30
     )
@@ -167,7 +169,8 @@ def test_a_room_that_breaks_ends_the_process_with_1(tmp_path):
         "sys.exit(rhythmd.cli.main(sys.argv[1:]))\n"
     )
     config = tmp_path / "rhythmd.toml"
-    config.write_text(f'patch.port = "{tmp_path}/patch"\npublish.bind = ["ipc://{tmp_path}/alerts.ipc"]\n')
+    places = f'patch.port = "{tmp_path}/patch"\npublish.bind = ["ipc://{tmp_path}/alerts.ipc"]\n'
+    config.write_text(f'{places}store.directory = "{tmp_path}"\n')
     broken = subprocess.run(
         [sys.executable, "-c", program, "run", "--config", str(config)], capture_output=True, text=True, timeout=60
     )

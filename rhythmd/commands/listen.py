@@ -3,6 +3,8 @@
 rhythmd listen                      alerts and recorded events
 rhythmd listen --topic beat         every beat; also status, wave, or `alert.atrial_fibrillation`; may be repeated
 rhythmd listen --json | jq .        one object a line, for programs (better still: `from rhythmd import Subscriber`)
+rhythmd listen --since 0            first all alerts that the daemon keeps, then on; or after the one with this serial
+rhythmd listen --since last         go on where the last `--since last` stopped: nothing is missed in between
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import msgspec
 
 from daemon.config import ConfigError
 from daemon.publish import reachable
+from rhythmd.bookmark import Bookmark
 from rhythmd.subscriber import ADDRESS, ALERTS, Received, Subscriber
 
 
@@ -24,7 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
     parser.add_argument("--topic", action="append", metavar="PREFIX", help="default: alert. and event.")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--since", type=_place, metavar="SERIAL|last", help="also what came before (see above)")
     parser.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="stop after this long")
+
+
+LAST = "last"
+
+
+def _place(text: str) -> int | str:
+    if text != LAST and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a serial number nor `{LAST}`")
+    return text if text == LAST else int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     show = _as_json if args.json else in_words
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways of stopping are the same good end
     deadline_s = None if args.for_s is None else monotonic() + args.for_s
+    address = reachable(args.connect)
+    kept = Bookmark.of(address) if args.since == LAST else None
     try:
-        subscriber = Subscriber(reachable(args.connect), topics)
+        subscriber = Subscriber(address, topics, since=(kept.read() or 0) if kept else args.since)
     except ValueError as error:
         raise ConfigError(f"--connect: {error}") from None
     with subscriber:
@@ -42,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
                 received = subscriber.receive(None if deadline_s is None else max(0.0, deadline_s - monotonic()))
                 if received:
                     print(show(received), flush=True)
+                    if kept and subscriber.mark:
+                        kept.write(subscriber.mark)
         except KeyboardInterrupt:
             pass
         if subscriber.lost:
@@ -68,6 +85,7 @@ def in_words(received: Received) -> str:
 _SHOWN = {
     "alert": ("state", "priority", "onset_sample", "end_sample", "ended_by", "evidence"),
     "event": ("state", "priority", "onset_sample", "end_sample", "ended_by", "evidence"),
+    "answered": ("how", "id", "by", "for_s"),
     "beat": ("beat", "sample", "rr_s", "heart_rate_bpm"),
     "status": ("port", "quality", "rhythm", "heart_rate_bpm", "open_alerts", "engine"),
     "wave": ("sample", "samples"),

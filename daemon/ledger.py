@@ -1,0 +1,243 @@
+"""Every alert on disk before anyone hears of it: SQLite, write-ahead log, synchronous FULL.
+
+A commit survives the process and the power. Where the disk fails, entries wait in memory, in order, and are published
+all the same: an alert that cannot be kept is better than one that is not raised.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from time import time
+
+log = logging.getLogger(__name__)
+
+FILE = "alerts.db"
+RESERVED = 256
+"""Numbers are taken in blocks of so many, so that one that was published is never given out again, whatever becomes of
+the disk. Up to so many are skipped after a crash."""
+
+MOST_WAITING = 10_000
+PRUNED_AT_ONCE = 500
+MOST_SET_ASIDE = 3
+SCHEMA = """
+create table if not exists about (ledger text not null);
+create table if not exists entry (
+    serial integer primary key, topic text not null, saved_s real not null, payload blob not null);
+create table if not exists standing (id text primary key, serial integer not null);
+create table if not exists reserved (name text primary key, upto integer not null);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message that must not be lost."""
+
+    serial: int  # its place in the ledger; grows, with jumps at a restart
+    topic: str
+    payload: bytes
+    opens: str | None = None  # id of the alert that stands from here on
+    closes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the ledger, in order, and up to where nothing of what was asked for is missing from it."""
+
+    entries: tuple[Entry, ...]
+    upto: int
+    more: bool
+
+
+class Numbers:
+    """Numbers that go on after a restart, a series for each name."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._upto: dict[str, int] = dict(db.execute("select name, upto from reserved"))
+        self._last = dict(self._upto)
+
+    def next(self, name: str) -> int:
+        number = self._last[name] = self._last.get(name, 0) + 1
+        if number > self._upto.get(name, 0):
+            self._upto[name] = number + RESERVED - 1
+            with suppress(sqlite3.Error), self._db:  # what is wrong with the disk shows at the next commit
+                self._db.execute("insert or replace into reserved values (?, ?)", (name, self._upto[name]))
+        return number
+
+    def close(self) -> None:
+        """A daemon that ends in good order leaves no jump."""
+        with suppress(sqlite3.Error), self._db:
+            self._db.executemany("insert or replace into reserved values (?, ?)", self._last.items())
+
+
+class Ledger:
+    """The entries, oldest first. One thread owns it."""
+
+    def __init__(self, db: sqlite3.Connection, *, set_aside: Path | None = None, volatile: str = "") -> None:
+        self._db = db
+        self._volatile = volatile  # why this ledger ends with the process; empty is well
+        self.set_aside = set_aside  # where the file went that could not be read; None is well
+        self.failing = volatile  # why what is added is not on disk; empty is well
+        self.dropped = 0  # entries that found no room in memory either
+        self.numbers = Numbers(db)
+        self._waiting: deque[Entry] = deque()
+        (self.id,) = db.execute("select ledger from about").fetchone()
+        (self.newest,) = db.execute("select coalesce(max(serial), 0) from entry").fetchone()
+
+    def add(self, entry: Entry) -> None:
+        """Commit it; when this returns and `failing` is empty, it survives a power cut."""
+        if len(self._waiting) == MOST_WAITING:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append(entry)
+        self.newest = entry.serial
+        self.flush()
+
+    def flush(self) -> None:
+        """Try again to write what waits."""
+        if not self._waiting:
+            return
+        try:
+            with self._db:
+                for entry in self._waiting:
+                    self._write(entry)
+        except sqlite3.Error as error:
+            if not self.failing:
+                log.error("alerts cannot be stored: %s; they are published and wait in memory", error)
+            self.failing = str(error)
+            return
+        if self.failing != self._volatile:
+            log.warning("alerts are stored again, %d that waited too", len(self._waiting))
+        self.failing = self._volatile
+        self._waiting.clear()
+
+    def _write(self, entry: Entry) -> None:
+        values = (entry.serial, entry.topic, time(), entry.payload)
+        self._db.execute("insert or ignore into entry values (?, ?, ?, ?)", values)
+        if entry.opens:
+            self._db.execute("insert or replace into standing values (?, ?)", (entry.opens, entry.serial))
+        if entry.closes:
+            self._db.execute("delete from standing where id = ?", (entry.closes,))
+
+    def since(self, serial: int, topics: tuple[str, ...], *, most: int) -> Page:
+        """Entries after `serial` whose topic begins with one of `topics`, at most `most` of them."""
+        try:
+            rows = self._db.execute(
+                "select serial, topic, payload from entry where serial > ? order by serial", (serial,)
+            )
+            stored = [Entry(*row) for row in _first(rows, most + 1, topics)]
+        except sqlite3.Error as error:
+            log.warning("alerts cannot be read back: %s", error)
+            stored = []
+        waiting = [entry for entry in self._waiting if entry.serial > serial and entry.topic.startswith(topics)]
+        found = [*stored, *waiting]
+        if len(found) > most:
+            return Page(tuple(found[:most]), found[most - 1].serial, more=True)
+        return Page(tuple(found), max(serial, self.newest), more=False)
+
+    def standing(self) -> list[Entry]:
+        """What was open when the ledger was last written: at a start, what a daemon left open that died."""
+        rows = self._db.execute(
+            "select entry.serial, topic, payload, id from standing join entry using (serial) order by serial"
+        )
+        return [Entry(*row) for row in rows]
+
+    def prune(self, *, keep_s: float, keep_bytes: int) -> int:
+        """Forget a few of the oldest entries when they are too old or too many; what stands stays. How many went."""
+        try:
+            (pages,) = self._db.execute("pragma page_count").fetchone()
+            (free,) = self._db.execute("pragma freelist_count").fetchone()
+            (size,) = self._db.execute("pragma page_size").fetchone()
+            horizon_s = time() - keep_s if (pages - free) * size <= keep_bytes else float("inf")
+            with self._db:
+                gone = self._db.execute(
+                    "delete from entry where serial in (select serial from entry where saved_s < ? "
+                    "and serial not in (select serial from standing) order by serial limit ?)",
+                    (horizon_s, PRUNED_AT_ONCE),
+                ).rowcount
+                self._db.execute("pragma incremental_vacuum(100)")
+        except sqlite3.Error as error:
+            log.warning("old alerts cannot be removed: %s", error)
+            return 0
+        return gone
+
+
+def _first(
+    rows: Iterable[tuple[int, str, bytes]], most: int, topics: tuple[str, ...]
+) -> Iterator[tuple[int, str, bytes]]:
+    for row in rows:
+        if row[1].startswith(topics):
+            yield row
+            most -= 1
+            if not most:
+                return
+
+
+@contextmanager
+def open_ledger(folder: Path) -> Iterator[Ledger]:
+    """The ledger in `folder`. A file that cannot be read is set aside, and a new one begun: never a crash loop."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / FILE
+    set_aside = None
+    try:
+        db = _connect(path)
+    except sqlite3.DatabaseError as error:
+        if "unable to open" in str(error) or "locked" in str(error):
+            raise
+        set_aside = _set_aside(path)
+        log.error("%s cannot be read (%s): it is now %s, and a new one begins", path, error, set_aside)
+        db = _connect(path)
+    with closing(db):
+        ledger = Ledger(db, set_aside=set_aside)
+        yield ledger
+        ledger.flush()
+        if not ledger.failing:
+            ledger.numbers.close()
+
+
+@contextmanager
+def memory_ledger(why: str) -> Iterator[Ledger]:
+    """For as long as this process lives: where no file can be had."""
+    with closing(_connect(":memory:")) as db:
+        yield Ledger(db, volatile=why)
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=5.0)
+    try:
+        db.execute("pragma auto_vacuum = incremental")
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = full")
+        db.execute("pragma wal_autocheckpoint = 200")  # pages: the log stays under a megabyte
+        db.execute("pragma journal_size_limit = 1048576")
+        (verdict,) = db.execute("pragma quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        with db:
+            db.executescript(SCHEMA)
+            if not db.execute("select 1 from about").fetchone():
+                db.execute("insert into about values (?)", (uuid.uuid4().hex,))
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename the file and its log; only the newest few such are kept."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+    for suffix in ("", "-wal", "-shm"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(path.with_name(f"{path.name}.broken-{stamp}{suffix}"))
+    for old in sorted(path.parent.glob(f"{path.name}.broken-*"))[: -3 * MOST_SET_ASIDE]:
+        old.unlink()
+    return path.with_name(f"{path.name}.broken-{stamp}")

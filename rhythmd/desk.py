@@ -1,0 +1,49 @@
+"""Asks at a daemon's desk: what was missed, and the answering of alarms. Needs pyzmq and msgspec alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import zmq
+
+from daemon.requests import Answer, Request
+
+ANSWER_S = 2.0
+
+
+class DeskError(Exception):
+    """The desk did not answer, or refused; the message says which."""
+
+
+class Desk:
+    """One question at a time. After one without an answer the socket is made anew: a late answer is to no other one."""
+
+    def __init__(self, context: zmq.Context[Any], address: str) -> None:
+        self._context = context
+        self._address = address
+        self._socket: zmq.Socket[Any] | None = None
+
+    def ask(self, request: Request, timeout_s: float = ANSWER_S) -> tuple[Answer, Iterator[tuple[str, bytes]]]:
+        """The answer, and the entries that came with it: (topic, message)."""
+        socket = self._socket = self._socket or self._connected()
+        socket.send(msgspec.json.encode(request))
+        if not socket.poll(int(1000 * timeout_s)):
+            self.close()
+            raise DeskError(f"no answer from {self._address} within {timeout_s:g} s; is the daemon running there?")
+        first, *rest = socket.recv_multipart()
+        answer = msgspec.json.decode(first, type=Answer)
+        if answer.error:
+            raise DeskError(answer.error)
+        return answer, zip((topic.decode() for topic in rest[::2]), rest[1::2], strict=True)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _connected(self) -> zmq.Socket[Any]:
+        socket: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
+        socket.connect(self._address)
+        return socket
