@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from engines.backend import open_backend
+from engines.backend import BACKENDS, open_backend
 from engines.errors import EngineError
 from engines.model import Model
 
@@ -22,18 +22,23 @@ TIMED_WINDOWS = 120
 
 
 class Engine:
-    """Runs the model. A broken engine loses no window: the same window is run on the CPU."""
+    """Runs the model. An engine that cannot be opened or breaks loses no window: the same window is run on the CPU."""
 
     def __init__(self, name: str, model: Model, wait: str, stack: ExitStack) -> None:
         self.name = name
         self.failing = False
         self._model = model
         self._stack = stack
-        self._backend = stack.enter_context(open_backend(name, model, wait))
+        self._told_of_nan = False
         self.took_ms: deque[float] = deque(maxlen=TIMED_WINDOWS)
+        try:
+            self._backend = stack.enter_context(open_backend(name, model, wait))
+        except EngineError as error:  # no plan, or not for this device: a wearer is better watched by the CPU than not
+            self._fall_back(error)
 
     def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         began = perf_counter()
+        inputs = tuple(map(self._numbers, inputs))
         try:
             answers = self._run(inputs)
         except EngineError as error:
@@ -50,12 +55,22 @@ class Engine:
             self._fall_back(error)
 
     def _fall_back(self, error: EngineError) -> None:
-        if self.failing:
+        if self.failing or self.name not in BACKENDS:
             raise error  # the fallback broke too: nothing is left
         forgotten = "; what the network remembered of this session is lost" if self._model.manifest.states else ""
-        log.error("engine %s broke (%s); going on with %s%s", self.name, error, FALLBACK, forgotten, exc_info=error)
+        log.error("engine %s failed (%s); going on with %s%s", self.name, error, FALLBACK, forgotten, exc_info=error)
         self.failing, self.name = True, FALLBACK
         self._backend = self._stack.enter_context(open_backend(FALLBACK, self._model))
+
+    def _numbers(self, given: np.ndarray) -> np.ndarray:
+        """What is no number becomes 0, as a missing sample is. Should it happen, no heart goes unwatched for it."""
+        if np.isfinite(given).all():
+            return given
+        if not self._told_of_nan:
+            log.error("a window has values that are no numbers: a bug, please report it; they are taken as missing")
+            self._told_of_nan = True
+        numbers: np.ndarray = np.nan_to_num(given, nan=0.0, posinf=0.0, neginf=0.0)
+        return numbers
 
     def _run(self, inputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         answers = self._backend.infer(*inputs)

@@ -91,7 +91,6 @@ class Judging:
     def _take(self, item: Block | Quality | Window | Heard | Skipped) -> None:
         if isinstance(item, Window):
             self._report(self._judge.window(item))
-            self._note(Condition.ENGINE, holds=self._engine.failing)
         elif isinstance(item, Quality):
             self._report(self._judge.quality(item))
         elif isinstance(item, Block):
@@ -105,6 +104,7 @@ class Judging:
             self._behind_ms.append(1e3 * (monotonic() - item.read_s))
             self._note(Condition.ABSENT, holds=not item.connected)
             self._note(Condition.SILENT, holds=item.connected and item.silent)
+        self._note(Condition.ENGINE, holds=self._engine.failing)  # also when no beat comes: it may fail to open
 
     def _note(self, condition: Condition, *, holds: bool) -> None:
         if self._conditions[condition] != holds:

@@ -17,7 +17,6 @@ from dsp.signal import RATE_HZ, Window
 from dsp.windows import WINDOW_SAMPLES
 from ec57.annotations import Annotations
 from ec57.annotations import read as read_annotations
-from engines.backend import Backend, open_backend
 from engines.errors import EngineError
 from engines.examples import UNKNOWN, Example, spread
 from engines.model import Manifest, Model
@@ -92,24 +91,23 @@ def thinned(examples: list[Example], manifest: Manifest, each: int) -> list[Exam
 
 
 def of_recording(one: Recording, notes: Annotations, model: Model) -> Iterator[Example]:
-    """One lead through the daemon's rooms, with the reference for an engine."""
+    """One lead through the daemon's rooms. No network is run: what one reads depends on the signal alone."""
     truth = Truth(notes, one.rate_hz, model.manifest)
-    with open_backend("onnxruntime", model) as reference:
-        watching = _Watching(reference, model)
-        for _ in judged(one, watching):
-            pass
+    watching = _Watching(model.manifest)
+    for _ in judged(one, watching):
+        pass
     line = TimeLine(one.rate_hz, one.begins)
     for index, (window, inputs) in enumerate(watching.seen):
         yield Example(inputs, truth.of(window, line), begins=index == 0)
 
 
 class _Watching(Judge):
-    """A judge with the reference for an engine, that notes what it asks for which window."""
+    """A judge that notes what it asks an engine for each window, and is never told anything."""
 
-    def __init__(self, reference: Backend, model: Model) -> None:
-        super().__init__(self._ask, model.manifest.heads, Alerts(), origin="")
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(self._ask, manifest.heads, Alerts(), origin="")
         self.seen: list[tuple[Window, tuple[np.ndarray, ...]]] = []
-        self._reference = reference
+        self._undecided = tuple(np.full((1, len(head.labels)), 1 / len(head.labels)) for head in manifest.heads)
         self._asking: Window | None = None
 
     def window(self, window: Window) -> list[JudgedBeat | AlertEvent | Episode]:
@@ -119,7 +117,7 @@ class _Watching(Judge):
     def _ask(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         assert self._asking is not None
         self.seen.append((self._asking, inputs))
-        return self._reference.infer(*inputs)
+        return self._undecided
 
 
 class Truth:

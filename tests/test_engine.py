@@ -135,6 +135,56 @@ def test_an_engine_that_breaks_in_its_first_run_is_replaced_before_the_first_bea
         assert engine.failing
 
 
+@pytest.fixture
+def unopenable(monkeypatch):
+    """An engine that has no plan, as TensorRT on a new machine."""
+    module = ModuleType("unopenable")
+
+    @contextmanager
+    def open_it(model, wait):
+        raise EngineError("no TensorRT plan; run `rhythmd engine build`")
+        yield
+
+    module.open_engine = open_it
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(BACKENDS, "tensorrt", module.__name__)
+
+
+def test_an_engine_that_cannot_be_opened_is_replaced_and_the_remedy_logged(unopenable, backends, caplog):
+    backends(**{FALLBACK: Scripted(2.0, answers=99)})
+    with open_engine("tensorrt", MODEL) as engine:
+        assert (engine.name, engine.failing) == (FALLBACK, True)
+        assert answered(engine, 1) == 2.0
+    assert "run `rhythmd engine build`" in caplog.text
+
+
+def test_when_nothing_can_be_opened_the_daemon_does_not_start(unopenable, monkeypatch):
+    monkeypatch.setitem(BACKENDS, FALLBACK, BACKENDS["tensorrt"])
+    for name in ("tensorrt", FALLBACK):
+        with pytest.raises(EngineError, match="no TensorRT plan"), open_engine(name, MODEL):
+            pass
+
+
+def test_an_engine_that_no_one_knows_is_refused():
+    with pytest.raises(EngineError, match="'gpu' is not one of"), open_engine("gpu", MODEL):
+        pass
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_taken_as_missing_and_told_once(backends, caplog, wrong):
+    backend = Scripted(1.0, answers=99)
+    backends(tensorrt=backend)
+    spoiled = window(3)
+    spoiled[..., 2] = wrong
+    with open_engine("tensorrt", MODEL) as engine:
+        for _ in range(5):
+            engine.infer(spoiled)
+        assert not engine.failing
+    assert backend.windows[-1].tolist() == [[[[3.0, 3.0, 0.0, 3.0]]]]
+    assert caplog.text.count("are no numbers") == 1
+    assert not np.isfinite(spoiled[..., 2])  # the caller's own is as it was
+
+
 def test_a_bug_in_a_backend_is_not_taken_for_a_broken_engine(backends):
     class Buggy(Scripted):
         def infer(self, windows):
