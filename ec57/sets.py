@@ -15,6 +15,23 @@ MITDB_DS1, MITDB_DS2 = _DS1.split(), _DS2.split()
 MITDB_PACED = ["102", "104", "107", "217"]
 """EC57 leaves them out of the figures for ectopic beats."""
 
+_TRAINED = {  # beats or rhythms of the networks that rhythmd ships; engines/models says so too
+    "svdb": "800 804 806 810 812 823 825 829 841 845 847 851 853 857 859 863 865 869 871 875 877 881 883 887 889 893",
+    "vfdb": "418 419 420 421 422 423 424 425",
+    "cudb": "cu01 cu05 cu07 cu11 cu13 cu17 cu19 cu23 cu25 cu29 cu31 cu35",
+}
+_PUBLISHED = {
+    "svdb": [str(number) for number in (*range(800, 813), *range(820, 830), *range(840, 895))],
+    "vfdb": [*map(str, range(418, 431)), *["602", "605", "607", "609", "610", "611", "612", "614", "615"]],
+    "cudb": [f"cu{number:02}" for number in range(1, 36)],
+}
+
+
+def _by_training(database: str) -> Mapping[str, Sequence[str]]:
+    trained = _TRAINED[database].split()
+    return {"trained": trained, "not-trained": [name for name in _PUBLISHED[database] if name not in trained]}
+
+
 SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "mitdb": {
         "ds1": MITDB_DS1,
@@ -31,12 +48,14 @@ SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "0db": ["118e00", "119e00"],
         "-6db": ["118e_6", "119e_6"],
     },
+    **{database: _by_training(database) for database in _TRAINED},
 }
 """By the name of the database's folder: each set's name and its records."""
 
 WHAT_SETS_ARE: Mapping[str, str] = {
     "mitdb": "ds1 and ds2 are the inter-patient halves of de Chazal et al. 2004; 102 104 107 217 are paced, and EC57 "
     "leaves them out of the figures for ectopic beats",
+    **dict.fromkeys(_TRAINED, "trained: the shipped networks learned from these; not-trained: people they never saw"),
     "nstdb": "by the signal-to-noise ratio; noise alternates with clean ECG every 2 min from 5 min on",
 }
 

@@ -16,15 +16,17 @@ import pytest
 from daemon.config import Alerts, Asystole, Config
 from ec57.__main__ import as_json
 from ec57.annotations import Annotation, Annotations, read, write
+from ec57.bxb import BeatScore
 from ec57.record import compare
 from ec57.sets import MITDB_DS1, MITDB_DS2, MITDB_PACED
 from rhythmd import cli
-from rhythmd.evaluation import alarms, challenge2015, cinc2017, scores, store, strips
+from rhythmd.evaluation import alarms, anchors, challenge2015, cinc2017, scores, store, strips
 from rhythmd.evaluation.alarms import Alarm
 from rhythmd.evaluation.challenge2015 import Case
 from rhythmd.evaluation.scores import Reference
 from rhythmd.recording import shipped, shipped_beats
 from tests.conftest import write_record
+from training.splits import data_folder, names, splits
 
 SECONDS = 500  # of the shipped recording: its beats are annotated from 300 s on, where scoring begins
 
@@ -244,7 +246,31 @@ def test_sets_of_mitdb_are_told_apart_by_the_folders_name():
     }  # fmt: skip
     assert list(scores.groups("mitdb", ["100", "101"], None)) == ["all", "ds1", "ds2", "ds2-without-232"]
     assert list(scores.groups("copy", records, ["ds2"])) == ["all", "ds2"]
+    assert scores.groups("vfdb", ["418", "430"], ["trained"]) == {"all": ["418", "430"], "trained": ["418"]}
     assert list(scores.groups("elsewhere", records, None)) == ["all"]
+
+
+def test_every_published_record_trained_a_network_or_did_not():
+    for database, records in (("svdb", 78), ("vfdb", 22), ("cudb", 35)):
+        sets = scores.SETS[database]
+        assert len({*sets["trained"], *sets["not-trained"]}) == records == sum(map(len, sets.values()))
+
+
+def test_the_sets_are_those_of_the_training():
+    for database, records in (("svdb", 39), ("vfdb", 12), ("cudb", 18)):
+        here = names(data_folder() / database)
+        if len(here) != records:
+            pytest.skip(f"{data_folder() / database} has not the {records} records that trained")
+        both = splits(data_folder())[database]
+        assert both["train"] == scores.SETS[database]["trained"]
+        assert set(both["validation"]) <= set(scores.SETS[database]["not-trained"])
+
+
+def test_ours_stands_beside_others_when_the_records_are_theirs():
+    beats = {name: BeatScore({"Nn": 999, "No": 1}) for name in ("118e06", "119e06")}
+    table = anchors.section("nstdb", {"all": list(beats), "6db": list(beats)}, beats, {}).parts[0]
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [["99.95", "86.17"], ["99.95", "94.75"]]
+    assert anchors.section("nstdb", {"all": ["118e06"], "6db": ["118e06"]}, beats, {}) is None
 
 
 def test_an_unknown_set_is_refused_with_those_there_are(tmp_path, capsys):
@@ -428,6 +454,7 @@ def test_a_folder_with_train_npz_is_the_challenge_of_2017(tmp_path):
     assert code == 0
     assert {name: one["label"] for name, one in data["records"].items()} == {"A1": "N", "A2": "A"}
     assert data["records"]["A1"]["ours"] == data["records"]["A2"]["ours"]
+    assert "not trained" not in page.read_text()  # nobody knows of these
     Outline(page)
 
 

@@ -8,7 +8,7 @@ their mistakes show.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -44,6 +44,8 @@ class KindScore:
     alerts: int
     alerts_per_day: float
     known_records: int  # whose reference tells whether the kind is there; the rest counts records of these
+    known_s: float
+    false: int  # alerts that meet no episode and are not neutral
     episodes: int
     found: int
     delays_s: tuple[float, ...]  # of the found ones: raised less onset; 0 where it stood open already
@@ -52,6 +54,11 @@ class KindScore:
     free_records: int  # without an episode
     free_s: float
     false_in_free: int
+
+    @property
+    def all_false_per_day(self) -> float | None:
+        """False alarms per patient-day in all records whose reference tells."""
+        return self.false * DAY_S / self.known_s if self.known_s else None
 
     @property
     def false_per_day(self) -> float | None:
@@ -77,45 +84,70 @@ def score(references: Sequence[Reference], alarms: Sequence[Sequence[Alarm]], li
 def _score(
     kind: str, records: list[tuple[Reference, dict[str, list[Episode]], Sequence[Alarm]]], days: float
 ) -> KindScore:
-    episodes_, found, true, free, free_s, false, known, raised, neutral = 0, 0, 0, 0, 0.0, 0, 0, 0, 0
-    delays: list[float] = []
-    for reference, truth, alarms in records:
-        ours = [alarm for alarm in alarms if alarm.kind == kind]
-        raised += len(ours)
-        if kind not in truth:
-            continue
-        theirs = truth[kind]
-        known += 1
-        unsettled = [alarm for alarm in ours if _is_neutral(alarm, truth, reference)]
-        neutral += sum(not any(_meet(alarm, episode, reference) for episode in theirs) for alarm in unsettled)
-        if not theirs:
-            free, free_s = free + 1, free_s + reference.length / reference.rate_hz
-            false += len(ours) - len(unsettled)
-        met = [[alarm for alarm in ours if _meet(alarm, episode, reference)] for episode in theirs]
-        episodes_, found = episodes_ + len(theirs), found + sum(map(bool, met))
-        true += sum(any(_meet(alarm, episode, reference) for episode in theirs) for alarm in ours)
-        delays += [
-            max(0, min(alarm.raised for alarm in those) - episode.start) / reference.rate_hz
-            for episode, those in zip(theirs, met, strict=True)
-            if those
-        ]
-    per_day = raised / days if days else 0.0
-    return KindScore(kind, raised, per_day, known, episodes_, found, tuple(delays), true, neutral, free, free_s, false)
+    raised = sum(alarm.kind == kind for _, _, alarms in records for alarm in alarms)
+    told = [
+        _Told(reference, truth[kind], [alarm for alarm in alarms if alarm.kind == kind], _neutral_in(kind, truth))
+        for reference, truth, alarms in records
+        if kind in truth
+    ]
+    free = [one for one in told if not one.episodes]
+    return KindScore(
+        kind=kind,
+        alerts=raised,
+        alerts_per_day=raised / days if days else 0.0,
+        known_records=len(told),
+        known_s=sum(one.seconds for one in told),
+        false=sum(len(one.false) for one in told),
+        episodes=sum(len(one.episodes) for one in told),
+        found=sum(len(one.delays_s) for one in told),
+        delays_s=tuple(delay_s for one in told for delay_s in one.delays_s),
+        true=sum(len(one.true) for one in told),
+        neutral=sum(len(one.alarms) - len(one.true) - len(one.false) for one in told),
+        free_records=len(free),
+        free_s=sum(one.seconds for one in free),
+        false_in_free=sum(len(one.false) for one in free),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One kind in one record: what is true and what was raised."""
+
+    reference: Reference
+    episodes: list[Episode]
+    alarms: list[Alarm]
+    neutral: list[Episode]  # what is raised within these is neither true nor false
+
+    @property
+    def seconds(self) -> float:
+        return self.reference.length / self.reference.rate_hz
+
+    @property
+    def true(self) -> list[Alarm]:
+        return [alarm for alarm in self.alarms if self._meets(alarm, self.episodes)]
+
+    @property
+    def false(self) -> list[Alarm]:
+        return [alarm for alarm in self.alarms if not self._meets(alarm, [*self.episodes, *self.neutral])]
+
+    @property
+    def delays_s(self) -> list[float]:
+        """Of each episode that was found."""
+        met = [(one, [alarm.raised for alarm in self.alarms if self._meets(alarm, [one])]) for one in self.episodes]
+        return [max(0, min(raised) - one.start) / self.reference.rate_hz for one, raised in met if raised]
+
+    def _meets(self, alarm: Alarm, episodes: list[Episode]) -> bool:
+        slack = samples(MATCH_WINDOW_S, self.reference.rate_hz)
+        end = self.reference.length if alarm.end is None else alarm.end
+        return any(alarm.onset <= one.end + slack and end >= one.start - slack for one in episodes)
+
+
+def _neutral_in(kind: str, truth: Mapping[str, list[Episode]]) -> list[Episode]:
+    """Flutter is fast beats to one and fibrillation, without any, to another."""
+    return truth.get("ventricular_fibrillation", []) if kind in BY_RATE else []
 
 
 BY_RATE = {"ventricular_tachycardia", "ventricular_run", "extreme_tachycardia"}
-
-
-def _is_neutral(alarm: Alarm, truth: dict[str, list[Episode]], reference: Reference) -> bool:
-    """Flutter is fast beats to one and fibrillation, without any, to another."""
-    fibrillation = truth.get("ventricular_fibrillation", [])
-    return alarm.kind in BY_RATE and any(_meet(alarm, episode, reference) for episode in fibrillation)
-
-
-def _meet(alarm: Alarm, episode: Episode, reference: Reference) -> bool:
-    slack = samples(MATCH_WINDOW_S, reference.rate_hz)
-    end = reference.length if alarm.end is None else alarm.end
-    return alarm.onset <= episode.end + slack and end >= episode.start - slack
 
 
 def episodes(reference: Reference, limits: Alerts, marked: set[str]) -> dict[str, list[Episode]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ec57.__main__ import as_json
 from ec57.bxb import LEARNING_S, MATCH_WINDOW_S, BeatScore
 from ec57.sets import WHAT_SETS_ARE
-from rhythmd.evaluation import alarms, scores, sections, store, strips
+from rhythmd.evaluation import alarms, anchors, scores, sections, store, strips
 from rhythmd.evaluation.job import EvaluationError, Job
 from rhythmd.evaluation.report import Report
 from rhythmd.evaluation.scores import Compared, Reference
@@ -82,7 +82,9 @@ def _report(
         facts["sets"] = WHAT_SETS_ARE[job.database]
     if left_out:
         facts["left out"] = f"{' '.join(left_out)}: no .{job.reference}"
+    beats = scored.part("beats")
     parts = [
+        *filter(None, [anchors.section(job.database, groups, beats, kinds)]),
         *(sections.beat_sections(scored, groups) if scored.has_beats else []),
         *sections.rhythm_sections(scored, groups),
         sections.alarm_section(job, kinds),
@@ -126,7 +128,10 @@ def _data(
             }
             for group, names in groups.items()
         },
-        "alarms": {kind: asdict(score) | {"false_per_day": score.false_per_day} for kind, score in kinds.items()},
+        "alarms": {
+            kind: asdict(score) | {"false_per_day": score.false_per_day, "all_false_per_day": score.all_false_per_day}
+            for kind, score in kinds.items()
+        },
         "delays_ms": {
             name: {"detected": _counted(run.detected_ms), "decided": _counted(run.decided_ms)}
             for name, run in scored.runs.items()

@@ -114,7 +114,10 @@ def _counts(cases: Sequence[Case]) -> dict[str, Any]:
 def _headline(cases: Sequence[Case]) -> Table:
     rows = [_row(alarm, [case for case in cases if case.alarm == alarm]) for alarm in KIND_OF]
     columns = ("alarms", "TP", "FP", "FN", "TN", "Se", "Sp", "score")
-    note = "Se: true alarms that are ours. Sp: false alarms that are not."
+    note = (
+        "Se: true alarms that are ours. Sp: false alarms that are not. The best real-time entry of the challenge "
+        "reached 81.4 on the records that it kept back, with pulse waves beside the ECG."
+    )
     return Table("Alarms that are ours too", "alarm", columns, (*rows, _row("all", cases, total=True)), note)
 
 

@@ -98,7 +98,7 @@ def groups(database: str, records: Sequence[str], wanted: Sequence[str] | None) 
     """
     known: Mapping[str, Sequence[str]] = SETS.get(database, {})
     if wanted is not None:
-        everywhere = {name: names for sets in SETS.values() for name, names in sets.items()}
+        everywhere = {name: names for sets in (*SETS.values(), known) for name, names in sets.items()}
         if strangers := [name for name in wanted if name not in everywhere]:
             raise EvaluationError(f"--groups {','.join(strangers)}: no such set; there are {', '.join(everywhere)}")
         known = {name: everywhere[name] for name in wanted}

@@ -135,7 +135,7 @@ def alarms(scores: Mapping[str, KindScore], limits: Alerts) -> Table:
     """Every kind of alert against the reference."""
     columns = (
         "priority", "action", "alerts", "per day", "episodes", "found", "alerts that are true",
-        "false per day, in records without", "median delay s", "worst 5 % s", "longest s",
+        "false per day", "false per day, in records without", "median delay s", "worst 5 % s", "longest s",
     )  # fmt: skip
     rows = []
     for kind, score in scores.items():
@@ -152,7 +152,8 @@ def alarms(scores: Mapping[str, KindScore], limits: Alerts) -> Table:
                     Cell(str(score.episodes) if known else NOTHING),
                     percent(score.found, score.episodes, digits=1),
                     percent(score.true, score.alerts - score.neutral, digits=1) if known else Cell(NOTHING),
-                    _false_cell(score),
+                    _per_day(score.all_false_per_day, score.false, score.known_records, score.known_s),
+                    _per_day(score.false_per_day, score.false_in_free, score.free_records, score.free_s),
                     *(number(_quantile(delays, at), 1) for at in (0.5, 0.95, 1.0)),
                 ),
             )
@@ -165,18 +166,17 @@ def alarms(scores: Mapping[str, KindScore], limits: Alerts) -> Table:
         "An alert is true when it meets an episode of its kind in the reference, 150 ms given on either side; episodes "
         "come from the reference's beats by the kind's own definition and thresholds, or from its rhythm marks. What "
         "tells of fast beats within ventricular fibrillation or flutter is neither true nor false. False "
-        "alerts per patient-day are those in records without any episode of the kind (beside it: how many, in how many "
-        "records and hours). "
+        "alerts per patient-day are told of all records, and of those without any episode of the kind (beside it: how "
+        "many, in how many records and hours). "
         "Delay is from the onset of the reference's episode to the sample at which the daemon raised the alert; 0 "
         "where it stood open already. A dash: the reference does not tell.",
     )
 
 
-def _false_cell(score: KindScore) -> Cell:
-    if score.false_per_day is None:
+def _per_day(false_per_day: float | None, false: int, records: int, seconds: float) -> Cell:
+    if false_per_day is None:
         return Cell(NOTHING)
-    of = f"{score.false_in_free} in {score.free_records}, {score.free_s / 3600:.1f} h"
-    return Cell(f"{score.false_per_day:.1f}", of)
+    return Cell(f"{false_per_day:.1f}", f"{false} in {records}, {seconds / 3600:.1f} h")
 
 
 def _quantile(values: Sequence[float], at: float) -> float | None:
