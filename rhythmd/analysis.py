@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from daemon.alerts import AlertEvent
 from daemon.clock import BRIDGED_S
@@ -21,9 +20,13 @@ from daemon.reporting import TimeLine, alert_message, topic_of
 from dsp.chain import Chain
 from dsp.signal import Beat, Block, Quality, Window
 from engines.model import Head
-from rhythmd.recording import Recording
+from rhythmd.recording import Recording, Stored
 
 BLOCK_S = 10
+PIECE_BLOCKS = 60
+"""Read at once: ten minutes. So memory does not grow with the recording, but for what was found in it."""
+
+Source = Recording | Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Analysis:
     detections: tuple[Beat, ...]  # as the detector gave them, before anything was judged
 
 
-def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
+def analyze(recording: Source, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
     """The pipeline of the daemon's rooms, one after the other."""
     judge = Judge(infer, heads, alerts, origin=recording.name)
     beats: list[JudgedBeat] = []
@@ -55,40 +58,67 @@ def analyze(recording: Recording, infer: Infer, heads: tuple[Head, ...], alerts:
     return Analysis(tuple(beats), tuple(alerts_by_id.values()), tuple(episodes.values()), tuple(detections))
 
 
-def judged(recording: Recording, judge: Judge) -> Iterator[Beat | JudgedBeat | AlertEvent | Episode]:
+def judged(recording: Source, judge: Judge) -> Iterator[Beat | JudgedBeat | AlertEvent | Episode]:
     """All that the detector and the judge say, session by session: as live, a chain begins anew after a long loss."""
-    ecg_mv, saturated = recording.ecg_mv, recording.saturated
+    chain: Chain | None = None
+    end = judged_end = 0  # of what the chain has had, and likewise at 250 Hz
+    for block in _bridgeable(recording):
+        jumped = chain is None or block.start != end
+        if jumped:
+            yield from _finished(chain, judge)
+            chain = Chain(recording.rate_hz)
+        assert chain is not None
+        clean, events = chain(block)
+        if jumped:
+            yield from judge.skipped(judged_end, clean.start)
+        end, judged_end = block.end, clean.end
+        for event in events:
+            if isinstance(event, Window) and event.beat:
+                yield event.beat
+            yield from judge.quality(event) if isinstance(event, Quality) else judge.window(event)
+    yield from _finished(chain, judge)
+    if end < recording.samples:
+        yield from judge.condition(Condition.SILENT, holds=True, at=judged_end)
+
+
+def _finished(chain: Chain | None, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
+    for window in chain.finish() if chain else []:
+        yield from judge.window(window)
+
+
+def _bridgeable(recording: Source) -> Iterator[Block]:
+    """The recording without the losses that are too long to bridge: after one, the next block starts later."""
+    longest_loss = int(BRIDGED_S * recording.rate_hz)
+    lost = longest_loss + 1  # samples since the last one that is there
+    for start, ecg_mv, saturated in _blocks(recording):
+        there = np.flatnonzero(np.isfinite(ecg_mv))
+        if not len(there):
+            lost += len(ecg_mv)
+            continue
+        breaks = np.flatnonzero(np.diff(there) - 1 > longest_loss)
+        firsts, ends = there[[0, *breaks + 1]].tolist(), (there[[*breaks, -1]] + 1).tolist()
+        if lost + firsts[0] <= longest_loss:
+            yield from _missing(start - lost, start)
+            firsts[0] = 0
+        for first, end in zip(firsts, ends, strict=True):
+            yield Block.of(start + first, ecg_mv[first:end], saturated=saturated[first:end])
+        lost = len(ecg_mv) - ends[-1]
+    if lost <= longest_loss:  # too short a loss to know that nothing follows
+        yield from _missing(recording.samples - lost, recording.samples)
+
+
+def _missing(start: int, end: int) -> list[Block]:
+    return [Block.of(start, np.full(end - start, np.nan))] if end > start else []
+
+
+def _blocks(recording: Source) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(index of the first sample, millivolts, whether saturated), block by block."""
     size = int(BLOCK_S * recording.rate_hz)
-    end = 0  # of what was judged, at 250 Hz
-    last = 0
-    for first, last in _sessions(np.isfinite(ecg_mv), longest_loss=int(BRIDGED_S * recording.rate_hz)):
-        chain = Chain(recording.rate_hz)
-        for start in range(first, last, size):
-            part = slice(start, min(start + size, last))
-            clean, events = chain(Block.of(start, ecg_mv[part], saturated=saturated[part]))
-            if start == first:
-                yield from judge.skipped(end, clean.start)
-            end = clean.end
-            for event in events:
-                if isinstance(event, Window) and event.beat:
-                    yield event.beat
-                yield from judge.quality(event) if isinstance(event, Quality) else judge.window(event)
-        for window in chain.finish():
-            yield from judge.window(window)
-    if last < len(ecg_mv):
-        yield from judge.condition(Condition.SILENT, holds=True, at=end)
-
-
-def _sessions(present: NDArray[np.bool_], longest_loss: int) -> list[tuple[int, int]]:
-    """(first, last): the stretches between losses that are too long to bridge."""
-    there = np.flatnonzero(present)
-    if not len(there):
-        return []
-    breaks = np.flatnonzero(np.diff(there) - 1 > longest_loss)
-    firsts, lasts = [there[0], *there[breaks + 1]], [*there[breaks], there[-1]]
-    if len(present) - 1 - lasts[-1] <= longest_loss:
-        lasts[-1] = len(present) - 1  # too short a loss to know that nothing follows
-    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+    for begin in range(0, recording.samples, PIECE_BLOCKS * size):
+        piece = recording.piece(begin, min(begin + PIECE_BLOCKS * size, recording.samples))
+        ecg_mv, saturated = piece.ecg_mv, piece.saturated
+        for first in range(0, piece.samples, size):
+            yield begin + first, ecg_mv[first : first + size], saturated[first : first + size]
 
 
 def rhythm_changes(episodes: Sequence[Episode]) -> list[tuple[int, str]]:
@@ -103,12 +133,12 @@ def rhythm_changes(episodes: Sequence[Episode]) -> list[tuple[int, str]]:
     return changes
 
 
-def write_annotations(analysis: Analysis, recording: Recording, directory: Path) -> None:
+def write_annotations(analysis: Analysis, recording: Source, directory: Path) -> None:
     """`<record>.rhy`: beats and rhythm changes, as WFDB annotations at the record's own rate."""
     import wfdb
 
     rates = TimeLine(recording.rate_hz, recording.begins).rates
-    last = len(recording.counts) - 1
+    last = recording.samples - 1
     marks = [
         (min(rates.source_index(at), last), 0, "+", f"({label}") for at, label in rhythm_changes(analysis.episodes)
     ]
@@ -125,7 +155,7 @@ def write_annotations(analysis: Analysis, recording: Recording, directory: Path)
     )
 
 
-def write_alerts(analysis: Analysis, recording: Recording, directory: Path) -> None:
+def write_alerts(analysis: Analysis, recording: Source, directory: Path) -> None:
     """`<record>.alerts.jsonl`: one object per alert, the fields of the published one."""
     line = TimeLine(recording.rate_hz, recording.begins)
     encode = msgspec.json.Encoder().encode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,14 @@ class Recording:
     begins: datetime = NO_DATE
 
     @property
+    def samples(self) -> int:
+        return len(self.counts)
+
+    def piece(self, first: int, last: int) -> Recording:
+        """Its samples from `first` to before `last`."""
+        return replace(self, counts=self.counts[first:last])
+
+    @property
     def ecg_mv(self) -> np.ndarray:
         """(n,) millivolts."""
         return self.counts / self.counts_per_mv
@@ -61,31 +69,73 @@ def shipped_beats() -> tuple[list[int], list[str]]:
         return file["beat_samples"].tolist(), file["beat_symbols"].tolist()
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One lead of a WFDB record, in its file: a week of ECG need not fit into memory."""
+
+    path: str
+    index: int  # of the signal
+    name: str
+    lead: str
+    rate_hz: float
+    samples: int
+    segmented: bool
+    begins: datetime = NO_DATE
+
+    def piece(self, first: int, last: int | None) -> Recording:
+        """Its samples from `first` to before `last` or the end, read from the file."""
+        try:
+            record = _wfdb().rdrecord(
+                self.path,
+                sampfrom=first,
+                sampto=last,
+                channels=[self.index],
+                physical=self.segmented,
+                smooth_frames=True,
+            )
+            signal = (record.p_signal if self.segmented else record.d_signal)[:, 0].astype(float)
+        except Exception as error:  # wfdb raises whatever its parser stumbles over
+            raise RecordError(f"{self.path}: wfdb cannot read its signals ({error}); is the file whole?") from error
+        per_mv = _PER_MV.get((record.units[0] or "mV").lower(), 1.0)
+        recording = partial(Recording, self.name, self.lead, self.rate_hz, begins=self.begins)
+        if self.segmented:  # each segment has a scale of its own: wfdb has brought them to physical units
+            return recording(counts=signal, counts_per_mv=per_mv)
+        signal[signal == _LOST.get(record.fmt[0], -(2.0**15))] = np.nan
+        zero, bits = record.adc_zero[0] or 0, record.adc_res[0] or 16
+        baseline = zero if record.baseline[0] is None else record.baseline[0]
+        return recording(
+            counts=signal - baseline,
+            counts_per_mv=float(record.adc_gain[0]) * per_mv,
+            rails=(zero - 2.0 ** (bits - 1) - baseline, zero + 2.0 ** (bits - 1) - 1 - baseline),
+        )
+
+
 def read(path: str, lead: str | None = None) -> Recording:
-    """Record `path` (no suffix, as wfdb takes it), one lead: by name, by index from 0, or the first ECG lead."""
+    """The whole of what `find` finds."""
+    found = find(path, lead)
+    return found.piece(0, found.samples)
+
+
+def find(path: str, lead: str | None = None) -> Recording | Stored:
+    """Record `path` (no suffix, as wfdb takes it), one lead: by name, by index from 0, or the first ECG lead.
+
+    It is read when a piece is asked for; one whose header does not say how long it is, at once.
+    """
     wfdb, path = _wfdb(), stem(path)
     header = _header(path)
     names = [name or f"signal {place}" for place, name in enumerate(_signal_names(header))]
     index = _lead_index(names, lead, path)
-    segmented = isinstance(header, wfdb.MultiRecord)
-    try:
-        record = wfdb.rdrecord(path, channels=[index], physical=segmented, smooth_frames=True)
-        signal = (record.p_signal if segmented else record.d_signal)[:, 0].astype(float)
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise RecordError(f"{path}: wfdb cannot read its signals ({error}); is the file whole?") from error
-    per_mv = _PER_MV.get((record.units[0] or "mV").lower(), 1.0)
-    begins = header.base_datetime.replace(tzinfo=timezone.utc) if header.base_datetime else NO_DATE
-    recording = partial(Recording, Path(path).name, names[index], float(header.fs), begins=begins)
-    if segmented:  # each segment has a scale of its own: wfdb has brought them to physical units
-        return recording(counts=signal, counts_per_mv=per_mv)
-    signal[signal == _LOST.get(record.fmt[0], -(2.0**15))] = np.nan
-    zero, bits = record.adc_zero[0] or 0, record.adc_res[0] or 16
-    baseline = zero if record.baseline[0] is None else record.baseline[0]
-    return recording(
-        counts=signal - baseline,
-        counts_per_mv=float(record.adc_gain[0]) * per_mv,
-        rails=(zero - 2.0 ** (bits - 1) - baseline, zero + 2.0 ** (bits - 1) - 1 - baseline),
+    stored = Stored(
+        path,
+        index,
+        Path(path).name,
+        names[index],
+        float(header.fs),
+        header.sig_len or 0,
+        isinstance(header, wfdb.MultiRecord),
+        header.base_datetime.replace(tzinfo=timezone.utc) if header.base_datetime else NO_DATE,
     )
+    return stored if stored.samples else stored.piece(0, None)
 
 
 def _signal_names(header: Any) -> list[str | None]:

@@ -23,7 +23,7 @@ from daemon.app import find_model
 from daemon.config import Config, ConfigError, load
 from engines.backend import open_backend
 from rhythmd.analysis import analyze, write_alerts, write_annotations
-from rhythmd.recording import RecordError, duration_s, read, stem
+from rhythmd.recording import RecordError, duration_s, find, stem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,13 +69,13 @@ def _all_done(args: argparse.Namespace, config: Config) -> Iterator[tuple[str, R
 
 
 def _one(record: str, lead: str | None, directory: Path, config: Config) -> RecordError | None:
+    model = find_model(config.engine.model)
     try:
-        recording = read(record, lead)
+        recording = find(record, lead)
+        with open_backend(config.engine.backend, model) as backend:
+            analysis = analyze(recording, backend.infer, model.manifest.heads, config.alerts)
     except RecordError as error:
         return error
-    model = find_model(config.engine.model)
-    with open_backend(config.engine.backend, model) as backend:
-        analysis = analyze(recording, backend.infer, model.manifest.heads, config.alerts)
     try:
         write_annotations(analysis, recording, directory)
         write_alerts(analysis, recording, directory)
