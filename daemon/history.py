@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from statistics import fmean
@@ -12,6 +13,10 @@ from dsp.signal import RATE_HZ
 
 MEMORY_BEATS = 400
 """A minute at 300/min and some: `frequent_pvc` looks back that far."""
+
+
+AVERAGED_INTERVALS = 12
+"""Of the heart rate that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class History:
     ) -> JudgedBeat:
         if self._broken_off:
             rr_s, self._broken_off = None, False
-        intervals = [rr_s, *self._intervals()] if rr_s else []
+        intervals = [rr_s, *islice(self._intervals(), AVERAGED_INTERVALS - 1)] if rr_s else []
         judged = JudgedBeat(r_peak, at, rr_s, beat, probability, _heart_rate_bpm(intervals), ventricular)
         goes_on = beat == self.run.beat and rr_s is not None
         self.ended = None if goes_on else self.run
@@ -81,7 +86,7 @@ class History:
 
         Missing samples or an interval of `longest_s`, which is no heartbeat's but the absence of one.
         """
-        intervals = list(takewhile(lambda rr_s: rr_s < longest_s, self._intervals()))[: beats - 1]
+        intervals = list(takewhile(lambda rr_s: rr_s < longest_s, islice(self._intervals(), beats - 1)))
         return intervals if len(intervals) == beats - 1 else None
 
     def newest(self, beats: int) -> list[JudgedBeat]:
@@ -96,10 +101,12 @@ class History:
         recent = takewhile(lambda judged: judged.r_peak >= since, reversed(self._beats))
         return [judged.r_peak for judged in recent if judged.beat == beat]
 
-    def _intervals(self) -> list[float]:
+    def _intervals(self) -> Iterator[float]:
         """RR intervals, newest first, back to the first unknown one."""
-        newest = islice(reversed(self._beats), 32)
-        return [judged.rr_s for judged in takewhile(lambda judged: judged.rr_s is not None, newest) if judged.rr_s]
+        for judged in reversed(self._beats):
+            if judged.rr_s is None:
+                return
+            yield judged.rr_s
 
 
 def _heart_rate_bpm(intervals: list[float]) -> float | None:
@@ -112,7 +119,7 @@ def _heart_rate_bpm(intervals: list[float]) -> float | None:
     if len(intervals) >= 4 and min(intervals[:3]) > 1.2:
         used = intervals[:4]
     elif len(intervals) >= 5:
-        used = sorted(intervals[:12])[1:-1]
+        used = sorted(intervals)[1:-1]
     else:
         used = intervals
     return 60.0 / fmean(used)
