@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +41,16 @@ class Analysis:
 
 def analyze(recording: Source, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
     """The pipeline of the daemon's rooms, one after the other."""
-    judge = Judge(infer, heads, alerts, origin=recording.name)
+    return collected(judged(recording, Judge(infer, heads, alerts, origin=recording.name)))
+
+
+def collected(said: Iterable[Beat | JudgedBeat | AlertEvent | Episode]) -> Analysis:
+    """Each kind of what detector and judge say, by itself."""
     beats: list[JudgedBeat] = []
     alerts_by_id: dict[str, AlertEvent] = {}
     episodes: dict[tuple[str, int], Episode] = {}
     detections: list[Beat] = []
-    for out in judged(recording, judge):
+    for out in said:
         if isinstance(out, AlertEvent):
             alerts_by_id[out.id] = out
         elif isinstance(out, Episode):

@@ -1,0 +1,70 @@
+"""What chain and network said of a recording, kept, so that decisions can be tried again in no time.
+
+A tape holds for one model and one signal chain. What it does not hold are the decisions: beats, rules, alerts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from daemon.alerts import AlertEvent
+from daemon.config import Alerts
+from daemon.episodes import Episode
+from daemon.history import JudgedBeat
+from daemon.judge import Infer, Judge
+from dsp.signal import Window
+from engines.model import Head
+from rhythmd.analysis import Analysis, Source, collected, judged
+
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]  # of a method of the judge
+Answers = tuple[np.ndarray, ...]
+
+_NO_ECG = np.zeros(0, np.float32)
+
+
+class Tape:
+    """One recording's."""
+
+    def __init__(self, recording: Source, infer: Infer, heads: tuple[Head, ...]) -> None:
+        self._name, self._heads = recording.name, heads
+        self._calls: list[Call] = []
+        self._answers: list[Answers] = []
+        judge = Judge(self._listened(infer), heads, Alerts(), origin=recording.name)
+        for _ in judged(recording, cast("Judge", _Listener(judge, self._calls))):
+            pass
+
+    def _listened(self, infer: Infer) -> Infer:
+        def answer(*inputs: np.ndarray) -> Answers:
+            self._answers.append(tuple(each.copy() for each in infer(*inputs)))
+            return self._answers[-1]
+
+        return answer
+
+    def judged_by(self, alerts: Alerts) -> Analysis:
+        """What would have been said with these thresholds."""
+        answers = iter(self._answers)
+        judge = Judge(lambda *_: next(answers), self._heads, alerts, origin=self._name)
+        return collected(self._said(judge))
+
+    def _said(self, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
+        for name, args, kwargs in self._calls:
+            yield from getattr(judge, name)(*args, **kwargs)
+
+
+class _Listener:
+    """Stands before a judge and notes what is asked of it, without the samples."""
+
+    def __init__(self, judge: Judge, calls: list[Call]) -> None:
+        self._judge, self._calls = judge, calls
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            kept = [replace(each, ecg=_NO_ECG) if isinstance(each, Window) else each for each in args]
+            self._calls.append((name, tuple(kept), kwargs))
+            return getattr(self._judge, name)(*args, **kwargs)
+
+        return call
