@@ -1,4 +1,4 @@
-"""Decisions tried again from a tape are those of the analysis; thresholds are chosen on other records than they judge."""
+"""Decisions tried again from a tape are those of the analysis; thresholds are chosen on other records."""
 
 from __future__ import annotations
 
