@@ -44,7 +44,7 @@ def open_calibrator(model: Model, examples: Sequence[Example] | None, source: st
                 inputs[name].host[...] = value
                 inputs[name].upload(stream)
             cuda.wait(stream)
-            return {name: tensor.device for name, tensor in inputs.items()}
+            return {name: pinned.device for name, pinned in inputs.items()}
 
         yield _calibrator(cuda.trt, map(upload, chosen), cache, calibrates=bool(chosen))
 

@@ -1,4 +1,4 @@
-"""Times an ONNX network in PyTorch; run as a script by the interpreter that has PyTorch, onnx and numpy, alone.
+"""Times an ONNX network in PyTorch; fed to the interpreter that has PyTorch, onnx and numpy.
 
 Its operators are called one by one as a module written by hand would, batch normalisation already folded in, which
 favours PyTorch. Prints one JSON object a line: `engines.timing.Timing`.
