@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import msgspec
 import pytest
@@ -19,6 +20,26 @@ from tests.test_backends import cached_plan, tensorrt_or_skip
 def cache(tmp_path, monkeypatch):
     monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory):
+    """A folder with a verified plan of the shipped model."""
+    tensorrt_or_skip()
+    folder = tmp_path_factory.mktemp("good")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("CACHE_DIRECTORY", raising=False)
+        patched.setenv("XDG_CACHE_HOME", str(folder))
+        cached_plan(load(SHIPPED / "ecg1.onnx"), "fp32")
+    return folder
+
+
+@pytest.fixture
+def plan(good, tmp_path):
+    """That plan, in the cache of the test."""
+    shutil.copytree(good, tmp_path, dirs_exist_ok=True)
+    (only,) = plans.cached_plans()
+    return only
 
 
 def served(seconds=12):
@@ -68,7 +89,7 @@ SPOILED = {  # what was done to a good plan -> what the log says of it
         "is damaged",
     ),
     "another GPU": (lambda plan: foreign(plan, gpu="Orin"), "was built on Orin"),
-    "another TensorRT": (lambda plan: foreign(plan, tensorrt="10.3.0"), "TensorRT 10.3.0; this is"),
+    "another TensorRT": (lambda plan: foreign(plan, tensorrt="9.9.9"), "TensorRT 9.9.9; this is"),
     "no plan at all, though its sidecar says so": (lambda plan: replaced(plan, b"no plan" * 999), "cannot load it"),
     "not verified": (lambda plan: plan.verdict_path.unlink(), "has not been verified"),
 }
@@ -76,9 +97,7 @@ SPOILED = {  # what was done to a good plan -> what the log says of it
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("how", SPOILED)
-def test_a_spoiled_plan_is_told_with_its_reason_and_the_cpu_judges(how):
-    tensorrt_or_skip()
-    plan = cached_plan(load(SHIPPED / "ecg1.onnx"), "fp32")
+def test_a_spoiled_plan_is_told_with_its_reason_and_the_cpu_judges(plan, how):
     spoil, said = SPOILED[how]
     spoil(plan)
     messages, log = served()
@@ -88,9 +107,7 @@ def test_a_spoiled_plan_is_told_with_its_reason_and_the_cpu_judges(how):
 
 
 @pytest.mark.gpu
-def test_with_a_verified_plan_the_gpu_judges():
-    tensorrt_or_skip()
-    cached_plan(load(SHIPPED / "ecg1.onnx"), "fp32")
+def test_with_a_verified_plan_the_gpu_judges(plan):
     messages, _ = served()
     statuses = [each for each in messages if isinstance(each, Status)]
     assert {each.engine for each in statuses} == {"tensorrt"}

@@ -113,8 +113,9 @@ def _verified(
         progress.doing(f"building {model.id} in {precision}")
         plan = build_plan(model, precision, options=options, scales=scales, folder=folder, tell=progress.share)
     examples, source = windows.any()
+    expected = windows.expected()
     progress.doing(f"verifying {precision} on {len(examples)} windows")
-    return Candidate(precision, plan, verify(plan, model, examples, source))
+    return Candidate(precision, plan, verify(plan, model, examples, source, expected))
 
 
 def _timed(model: Model, candidate: Candidate) -> Candidate:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 from engines.errors import EngineError
 from engines.examples import Example
 from engines.model import Model
+from engines.verify import reference
 from rhythmd import labelled
 from rhythmd.engine.progress import Progress
 
@@ -17,6 +20,7 @@ class Windows:
     def __init__(self, model: Model, args: argparse.Namespace, progress: Progress) -> None:
         self._model, self._args, self._progress = model, args, progress
         self._found: list[Example] | None = None
+        self._expected: list[np.ndarray] | None = None
         if args.records and not args.data:
             raise EngineError("--records names records of --data DIR, which is not given")
 
@@ -38,6 +42,14 @@ class Windows:
                 else labelled.shipped(self._model)
             )
         return self._found, self.source
+
+    def expected(self) -> list[np.ndarray]:
+        """What the reference says of them."""
+        examples, _ = self.any()
+        if self._expected is None:
+            self._progress.doing(f"the reference on {len(examples)} windows")
+            self._expected = reference(self._model, examples)
+        return self._expected
 
     def given(self) -> tuple[list[Example] | None, str]:
         """Likewise, None without --data: the shipped recording has too few classes to calibrate on."""
