@@ -1,6 +1,7 @@
 """What it costs, on this machine, in one run: `python -m bench`, or `make bench`. Takes about two minutes.
 
-Ratios between lines of one run travel to other machines; the absolute numbers do not.
+Ratios between lines of one run travel to other machines; the absolute numbers do not: bench/results.md keeps them by
+machine. Throughput is by CPU time, so that a busy machine slows it less.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter, process_time, sleep
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from dsp.signal import Block
 from engines.backend import open_backend
 from engines.errors import EngineError
 from rhythmd import rehearsal
+from rhythmd.analysis import analyze
 from rhythmd.player import Player, excerpt
 from rhythmd.pty_port import play
 from rhythmd.recording import shipped
@@ -34,19 +37,23 @@ from rhythmd.subscriber import Received, Subscriber
 
 LIVE_S = 20
 BLOCK = 2500  # 10 s: what `rhythmd analyze` takes at a time
+LIVE_BLOCK = 20  # two frames: what the reader lets gather
 DELAY_SPEED = 4.0
 
 
 def main() -> int:
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, {os.cpu_count()} cores, {_processor()}")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "onnxruntime"))
+    print(f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores, {_processor()}")
     ecg_mv = shipped().ecg_mv
     for name in LINKS:
         _rate(f"decoder, {name}", *_decode(name))
     _rate("filters (bridge and band-pass)", *_blocks(ecg_mv, _filters()))
     _rate("whole DSP chain, in bulk", *_blocks(ecg_mv, Chain(250.0)))
-    _rate("whole DSP chain, frame by frame", *_blocks(ecg_mv[:50_000], Chain(250.0), size=10))
+    _rate("whole DSP chain, in blocks as live", *_blocks(ecg_mv[:50_000], Chain(250.0), size=LIVE_BLOCK))
     _engines()
-    _live()
+    _analysis()
+    for name in LINKS:
+        _live(name)
     _delay()
     return 0
 
@@ -62,9 +69,9 @@ def _line(what: str, figures: str) -> None:
 def _decode(name: str) -> tuple[int, float]:
     wire = b"".join(turn.wire for turn in Player(excerpt(shipped(), 0, 400), name).turns())
     decoder = LINKS[name].decoder(1)
-    began = perf_counter()
+    began = process_time()
     frames = sum(len(decoder.feed(wire[start : start + 4096])) for start in range(0, len(wire), 4096))
-    return frames * LINKS[name].samples_per_frame, perf_counter() - began
+    return frames * LINKS[name].samples_per_frame, process_time() - began
 
 
 def _filters() -> Callable[[Block], object]:
@@ -74,10 +81,10 @@ def _filters() -> Callable[[Block], object]:
 
 def _blocks(ecg_mv: np.ndarray, work: Callable[[Block], object], size: int = BLOCK) -> tuple[int, float]:
     blocks = [Block.of(start, ecg_mv[start : start + size]) for start in range(0, len(ecg_mv), size)]
-    began = perf_counter()
+    began = process_time()
     for block in blocks:
         work(block)
-    return len(ecg_mv), perf_counter() - began
+    return len(ecg_mv), process_time() - began
 
 
 def _engines() -> None:
@@ -101,14 +108,25 @@ def _timed_ms(work: Callable[[], object]) -> float:
     return 1e3 * (perf_counter() - began)
 
 
-def _live() -> None:
+def _analysis() -> None:
+    """DSP, network and judge on a recording, one after the other on one core."""
+    model, recording = find_model(Config().engine.model), shipped()
+    with open_backend("onnxruntime", model) as backend:
+        began = process_time()
+        analyze(recording, backend.infer, model.manifest.heads, Config().alerts)
+        took_s = process_time() - began
+    day_s = 86_400 * recording.rate_hz / recording.samples * took_s
+    _line("analysis of 24 h, from that of 35 min", f"{day_s:8.1f} s on one core")
+
+
+def _live(link: str) -> None:
     """The daemon at 250 Hz: its share of a core and its memory."""
     stop = threading.Event()
-    with rehearsal.daemon() as running, Subscriber(running.address, ("status",)) as status:
+    with rehearsal.daemon(f"patch.link = '{link}'") as running, Subscriber(running.address, ("status",)) as status:
         if status.receive(rehearsal.START_S) is None:
             raise running.fail("the daemon was not ready")
         rss_mb = _rss_mb(running.process.pid)
-        player = Player(shipped(), "rhythmd")
+        player = Player(shipped(), link)
         patch = threading.Thread(target=play, args=(player, running.port), kwargs={"stop": stop})
         patch.start()
         sleep(6.0)  # the reader's back-off, and the detector's learning
@@ -117,7 +135,7 @@ def _live() -> None:
         share = (_cpu_s(running.process.pid) - cpu_s) / (monotonic() - began)
         stop.set()
         patch.join()
-    _line("daemon at 250 Hz", f"{100 * share:.1f} % of a core   {rss_mb:.0f} MB resident after start")
+    _line(f"daemon at 250 Hz, {link}", f"{100 * share:.1f} % of a core   {rss_mb:.0f} MB resident after start")
 
 
 def _delay() -> None:
