@@ -48,6 +48,7 @@ class Engine(_Section, frozen=True):
 
 class Publish(_Section, frozen=True):
     bind: tuple[str, ...] = ("tcp://127.0.0.1:8251", "ipc://{runtime}/alerts.ipc")
+    keys: str = ""
 
 
 class Store(_Section, frozen=True):
@@ -201,13 +202,28 @@ def check(config: Config, where: str) -> None:
         raise ConfigError(
             f"{where}: alerts.pause: rr_s must be below alerts.asystole no_beat_s, or no pause is ever seen"
         )
-    if not config.publish.bind:
-        raise ConfigError(f"{where}: publish.bind: give at least one address, or no one hears an alert")
-    for address in config.publish.bind:
-        tcp = re.fullmatch(r"tcp://[^:/]+:(\d{1,5})", address)
-        if not (tcp and 0 < int(tcp[1]) < 2**16) and not re.fullmatch(r"ipc://.+", address):
-            raise ConfigError(f"{where}: publish.bind: {address!r} is neither tcp://ADDRESS:PORT nor ipc://PATH")
+    _check_addresses(config.publish, where)
     _check_port(config.patch.port, where)
+
+
+def _check_addresses(publish: Publish, where: str) -> None:
+    if not publish.bind:
+        raise ConfigError(f"{where}: publish.bind: give at least one address, or no one hears an alert")
+    for address in publish.bind:
+        tcp = re.fullmatch(r"tcp://[^:/]+:(\d{1,5})", address)
+        if not (tcp and 0 < int(tcp[1]) < 2**16 - 1) and not re.fullmatch(r"ipc://.+", address):
+            raise ConfigError(f"{where}: publish.bind: {address!r} is neither tcp://ADDRESS:PORT nor ipc://PATH")
+        if not is_local(address) and not publish.keys:
+            raise ConfigError(
+                f"{where}: publish.bind: {address} can be reached from other machines: name the folder of their keys "
+                "in publish.keys (`rhythmd keys init` makes it), or bind to 127.0.0.1"
+            )
+
+
+def is_local(address: str) -> bool:
+    """Whether only this machine reaches it."""
+    host = address.removeprefix("tcp://").rpartition(":")[0]
+    return address.startswith("ipc://") or host == "localhost" or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def _check_port(port: str, where: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import zmq
 
+from daemon.doors import Doors
 from daemon.ledger import Ledger
 from daemon.requests import Acknowledge, Answer, Request, Silence, Since
 
@@ -24,11 +25,9 @@ ENTRIES_A_PAGE = 200
 class Desk:
     """Answers requests. Garbage is answered with an error, and counted."""
 
-    def __init__(
-        self, socket: zmq.Socket[bytes], ledger: Ledger, answered: Callable[[Acknowledge | Silence], str | None]
-    ) -> None:
+    def __init__(self, doors: Doors, ledger: Ledger, answered: Callable[[Acknowledge | Silence], str | None]) -> None:
         self.refused = 0
-        self._socket = socket
+        self._doors = doors
         self._ledger = ledger
         self._answered = answered  # what the judge room makes of it: an error, or None
 
@@ -41,14 +40,14 @@ class Desk:
                 self.refused += 1
                 answer = [msgspec.json.encode(Answer(ledger=self._ledger.id, error=str(error)))]
             try:
-                self._socket.send_multipart([client, *answer], zmq.NOBLOCK)
+                self._doors.desk.send_multipart([client, *answer], zmq.NOBLOCK)
             except zmq.ZMQError:  # it has gone, or does not read: it may ask again
                 continue
 
     def _requests(self) -> Iterator[list[bytes]]:
         for _ in range(REQUESTS_A_TURN):
             try:
-                yield self._socket.recv_multipart(zmq.NOBLOCK)
+                yield self._doors.desk.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
 

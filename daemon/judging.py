@@ -15,6 +15,7 @@ from daemon.alerts import AlertEvent
 from daemon.announcer import Announcer
 from daemon.config import Config
 from daemon.desk import Desk
+from daemon.doors import open_doors
 from daemon.engine import Engine, open_engine
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
@@ -22,7 +23,7 @@ from daemon.judge import Condition, Judge
 from daemon.ledger import Ledger
 from daemon.listening import Heard, Skipped
 from daemon.messages import Latency, LinkCounts, Status, Wave
-from daemon.publish import Publisher, open_sockets
+from daemon.publish import Publisher, resolve
 from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
 from daemon.requests import Acknowledge, Silence
 from daemon.room import Work
@@ -31,6 +32,7 @@ from dsp.signal import RATE_HZ, Block, Quality, Window
 from engines.model import Model
 
 STATUS_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
 PRUNE_EVERY_S = 10.0
 TIMED_READINGS = 1500  # about a minute of frames
 WAVE_SAMPLES = 25  # a message: 0.1 s, however few come at a time
@@ -193,14 +195,21 @@ def open_judging(config: Config, model: Model) -> Iterator[Work]:
     with (
         open_engine(config.engine.backend, model, config.engine.wait) as engine,
         open_store(config.store) as ledger,
-        open_sockets(config.publish.bind) as (publisher, router),
+        open_doors(tuple(map(resolve, config.publish.bind)), config.publish.keys) as doors,
     ):
-        judging = Judging(config, model, engine, Publisher(publisher, ledger.numbers), ledger)
-        desk = Desk(router, ledger, judging.answered)
+        publisher = Publisher(doors, ledger.numbers)
+        judging = Judging(config, model, engine, publisher, ledger)
+        desk = Desk(doors, ledger, judging.answered)
+        look_due_s = 0.0
 
         def work(items: list[Any]) -> Iterator[Any]:
+            nonlocal look_due_s
             yield from judging(items)
             desk.serve()
+            if monotonic() >= look_due_s:
+                look_due_s = monotonic() + LOOK_EVERY_S
+                if doors.look():
+                    publisher.all_left()
 
         try:
             yield work

@@ -14,6 +14,7 @@ COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<n
     "analyze": "the same judgement of recordings, as fast as the machine goes",
     "evaluate": "score it on recordings whose truth is known, by the rules of EC57",
     "simulate": "play a recording or a simulated patient through a pty, as a patch would",
+    "keys": "who may listen from another machine",
     "doctor": "what is wrong with this machine, and what to do",
     "config": "print the configuration file, which is its own manual",
     "engine": "build and look at TensorRT engines",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,14 @@ from daemon.requests import Answer, Request
 ANSWER_S = 2.0
 
 
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client shows at the door: the file that `rhythmd keys add` writes. CURVE keys in Z85."""
+
+    server: str  # the daemon's public key
+    public: str
+    secret: str
+
+
 class DeskError(Exception):
     """The desk did not answer, or refused; the message says which."""
 
@@ -20,8 +29,9 @@ class DeskError(Exception):
 class Desk:
     """One question at a time. After one without an answer the socket is made anew: a late answer is to no other one."""
 
-    def __init__(self, context: zmq.Context[Any], address: str) -> None:
+    def __init__(self, context: zmq.Context[Any], address: str, keys: Access | None = None) -> None:
         self._context = context
+        self._keys = keys
         self._address = address
         self._socket: zmq.Socket[Any] | None = None
 
@@ -45,5 +55,21 @@ class Desk:
 
     def _connected(self) -> zmq.Socket[Any]:
         socket: zmq.Socket[Any] = self._context.socket(zmq.DEALER)
+        show_keys(socket, self._keys)
         socket.connect(self._address)
         return socket
+
+
+def show_keys(socket: zmq.Socket[Any], keys: Access | None) -> None:
+    """Before `socket` connects."""
+    if keys:
+        socket.curve_serverkey = keys.server.encode()
+        socket.curve_publickey, socket.curve_secretkey = keys.public.encode(), keys.secret.encode()
+
+
+def read_keys(path: Path) -> Access:
+    """Raises ValueError when it is no such file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Access)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ValueError(f"{path}: {error}; `rhythmd keys add` on the daemon's machine makes one") from None

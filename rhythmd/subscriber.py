@@ -17,7 +17,7 @@ import zmq
 
 from daemon.messages import Durable, Message, Status, type_of
 from daemon.requests import Since, desk_of
-from rhythmd.desk import Desk, DeskError
+from rhythmd.desk import Access, Desk, DeskError, show_keys
 
 ADDRESS = "tcp://127.0.0.1:8251"
 ALERTS = ("alert.", "event.")
@@ -55,10 +55,16 @@ class Subscriber:
     from the daemon's desk. `since` says where to begin: None with what stands open now, 0 with the oldest that the
     daemon keeps, a `Mark` after that place. `mark` is the place reached: store it together with what you made of a
     message, and nothing is lost or done twice, whichever of the two programs dies.
+    `keys` opens the door of a daemon on another machine (`rhythmd keys`).
     """
 
     def __init__(
-        self, address: str = ADDRESS, topics: tuple[str, ...] = ALERTS, *, since: Mark | int | None = None
+        self,
+        address: str = ADDRESS,
+        topics: tuple[str, ...] = ALERTS,
+        *,
+        since: Mark | int | None = None,
+        keys: Access | None = None,
     ) -> None:
         self.lost = 0  # messages that this subscriber's topics had and that nobody can give again: beats, waves
         self.mark: Mark | None = None
@@ -74,13 +80,16 @@ class Subscriber:
         try:
             self._socket = self._context.socket(zmq.SUB)
             self._socket.setsockopt(zmq.RCVHWM, QUEUED_MESSAGES)
+            show_keys(self._socket, keys)
             for topic in {*topics, "status"} if self._durable else topics:  # status tells of alerts that were missed
                 self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
             self._socket.connect(address)
-            self._desk = Desk(self._context, desk_of(address))
+            self._desk = Desk(self._context, desk_of(address), keys)
         except (zmq.ZMQError, ValueError) as error:
             self.close()
-            raise ValueError(f"{address!r} is no address of a daemon ({error}); {ADDRESS} is the default") from None
+            raise ValueError(
+                f"--connect: {address!r} is no address of a daemon ({error}); {ADDRESS} is the default"
+            ) from None
 
     def receive(self, timeout_s: float | None = None) -> Received | None:
         """The next message; None when none came in time."""

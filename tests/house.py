@@ -8,13 +8,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic, sleep
 
-import zmq
-
 from daemon.announcer import Announcer
 from daemon.desk import Desk
+from daemon.doors import Doors, open_doors
 from daemon.ledger import Ledger, open_ledger
 from daemon.messages import Alert, Beat, Latency, LinkCounts, Status, Wave
-from daemon.publish import Publisher, open_sockets
+from daemon.publish import Publisher
 
 BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ALERT = {
@@ -26,11 +25,12 @@ ALERT = {
 class Daemon:
     """The sockets, the ledger, and what the judge room does with them."""
 
-    def __init__(self, ledger: Ledger, sockets: tuple[zmq.Socket[bytes], zmq.Socket[bytes]]) -> None:
+    def __init__(self, ledger: Ledger, doors: Doors) -> None:
         self.ledger = ledger
-        self.publisher = Publisher(sockets[0], ledger.numbers)
+        self.doors = doors
+        self.publisher = Publisher(doors, ledger.numbers)
         self.announcer = Announcer(self.publisher, ledger)
-        self.asked = Desk(sockets[1], ledger, lambda request: self.announcer.answered(request, self.common))
+        self.asked = Desk(doors, ledger, lambda request: self.announcer.answered(request, self.common))
 
     def common(self, topic: str) -> dict:
         seq = self.publisher.next_seq(topic)
@@ -85,6 +85,6 @@ def served(house: Daemon, work):
 
 
 @contextmanager
-def open_daemon(address: str, folder: Path):
-    with open_ledger(folder) as ledger, open_sockets((address,)) as sockets:
-        yield Daemon(ledger, sockets)
+def open_daemon(address: str, folder: Path, keys: str = ""):
+    with open_ledger(folder) as ledger, open_doors((address,), keys) as doors:
+        yield Daemon(ledger, doors)

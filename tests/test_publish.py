@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from daemon.config import ConfigError
 from daemon.desk import REQUESTS_A_TURN
-from daemon.publish import QUEUED_MESSAGES, open_sockets, resolve
+from daemon.doors import QUEUED_MESSAGES, open_doors
+from daemon.publish import resolve
 from daemon.requests import Acknowledge, desk_of
 from rhythmd import Subscriber
 from rhythmd import desk as client
@@ -164,7 +165,7 @@ def test_only_owner_and_group_may_use_the_ipc_socket(house, tmp_path):
 
 def test_an_ipc_address_in_use_is_refused_and_stays_with_the_one_who_has_it(house, address):
     complaint = r"publish\.bind: ipc://.*: .*in use.*; is another rhythmd running\?"
-    with pytest.raises(ConfigError, match=complaint), open_sockets((address,)):
+    with pytest.raises(ConfigError, match=complaint), open_doors((address,)):
         pass
     house.status()
     with join(house, address, "status") as subscriber:
@@ -176,7 +177,7 @@ def test_a_tcp_address_in_use_is_refused_with_the_remedy():
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"tcp://127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ConfigError, match=r"in use .*; is another rhythmd running"), open_sockets((address,)):
+        with pytest.raises(ConfigError, match=r"in use .*; is another rhythmd running"), open_doors((address,)):
             pass
 
 
@@ -184,7 +185,7 @@ def test_what_a_crash_left_behind_is_no_obstacle(address, tmp_path):
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(tmp_path / "alerts.ipc"))
     left.close()
-    with open_sockets((address,)):
+    with open_doors((address,)):
         pass
 
 

@@ -29,7 +29,7 @@ from rhythmd.subscriber import Received
 
 REPLAYS = Path(__file__).parent / "replays"
 RECORDINGS = sorted(REPLAYS.glob("*.bin"))
-VOLATILE = {"id", "utc", "patch", "seq", "schema"}
+VOLATILE = {"id", "utc", "patch", "seq", "schema", "serial", "previous"}
 PATIENT = "patch.silence_limit_s = 60\n"  # a machine that stalls between two frames is no patch that is silent
 CHUNK_BYTES = 997  # no multiple of a frame: the daemon must put them together
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 import argparse
 import getpass
 from contextlib import closing
+from pathlib import Path
 
 import zmq
 
 from daemon.config import ConfigError
 from daemon.messages import Status
 from daemon.publish import reachable
-from daemon.requests import Acknowledge, Silence, desk_of
-from rhythmd.desk import Desk, DeskError
+from daemon.requests import Acknowledge, Request, Silence, desk_of
+from rhythmd.desk import Access, Desk, DeskError, read_keys
 from rhythmd.subscriber import ADDRESS, Subscriber
 
 STATUS_S = 5.0
@@ -29,24 +30,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every alarm that calls now")
     parser.add_argument("--silence", type=float, metavar="SECONDS", help="0 to 600")
     parser.add_argument("--by", default=getpass.getuser(), help="who you are (default: %(default)s)")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="of `rhythmd keys add`, for a daemon elsewhere")
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     address = reachable(args.connect)
+    try:
+        keys = read_keys(args.keys) if args.keys else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     ids = list(args.id)
     if args.all or not (ids or args.silence is not None):
-        calling = _calling(address)
+        calling = _calling(address, keys)
         if not args.all:
             print("\n".join(calling) or "no alarm calls")
             return 0
         ids += calling
     if args.silence is not None and not 0 <= args.silence <= 600:
         raise ConfigError("--silence: give 0 to 600 seconds; a longer silence is an acknowledgement")
-    requests = [Acknowledge(id=each, by=args.by) for each in ids]
-    silences = [] if args.silence is None else [Silence(for_s=args.silence, by=args.by)]
-    with zmq.Context() as context, closing(Desk(context, desk_of(address))) as desk:
-        for request in (*requests, *silences):
+    requests: list[Request] = [Acknowledge(id=each, by=args.by) for each in ids]
+    if args.silence is not None:
+        requests.append(Silence(for_s=args.silence, by=args.by))
+    with zmq.Context() as context, closing(Desk(context, desk_of(address), keys)) as desk:
+        for request in requests:
             try:
                 desk.ask(request)
             except DeskError as error:
@@ -54,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _calling(address: str) -> tuple[str, ...]:
-    with Subscriber(address, ("status",)) as subscriber:
+def _calling(address: str, keys: Access | None) -> tuple[str, ...]:
+    with Subscriber(address, ("status",), keys=keys) as subscriber:
         received = subscriber.receive(STATUS_S)
     if received is None or not isinstance(received.message, Status):
         raise ConfigError(f"no daemon answers at {address}; `rhythmd doctor` looks why")

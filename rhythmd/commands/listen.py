@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -20,12 +21,14 @@ import msgspec
 from daemon.config import ConfigError
 from daemon.publish import reachable
 from rhythmd.bookmark import Bookmark
+from rhythmd.desk import read_keys
 from rhythmd.subscriber import ADDRESS, ALERTS, Received, Subscriber
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
     parser.add_argument("--topic", action="append", metavar="PREFIX", help="default: alert. and event.")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="of `rhythmd keys add`, for a daemon elsewhere")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--since", type=_place, metavar="SERIAL|last", help="also what came before (see above)")
     parser.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="stop after this long")
@@ -48,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
     address = reachable(args.connect)
     kept = Bookmark.of(address) if args.since == LAST else None
     try:
-        subscriber = Subscriber(address, topics, since=(kept.read() or 0) if kept else args.since)
+        keys = read_keys(args.keys) if args.keys else None
+        subscriber = Subscriber(address, topics, since=(kept.read() or 0) if kept else args.since, keys=keys)
     except ValueError as error:
-        raise ConfigError(f"--connect: {error}") from None
+        raise ConfigError(str(error)) from None
     with subscriber:
         try:
             while deadline_s is None or monotonic() < deadline_s:

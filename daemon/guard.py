@@ -1,0 +1,99 @@
+"""At the door of the sockets that others can reach: who has a key may in, everybody else is counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
+
+from daemon.keys import CLIENTS, Pair, read_clients, read_server
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "rhythmd"
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+HANDSHAKE_MS = 5000
+PULSE_MS, DEAD_MS = 5000, 15_000
+
+
+class Guard:
+    """Knows the keys that are in force. The authenticator's thread asks it, the judge room keeps it up to date."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / CLIENTS
+        self._pair: Pair = read_server(folder)
+        self._changed_ns = 0
+        self._clients: dict[bytes, str] = {}
+        self.look()
+
+    def callback(self, _domain: str, key: bytes) -> bool:
+        """Whether this one may come in: asked by ZeroMQ's authenticator."""
+        name = self._clients.get(key)
+        if name is None:
+            log.warning("refused a connection: key %s... is not one of %s", key[:8].decode(), self._folder)
+        return name is not None
+
+    def look(self) -> bool:
+        """Read the keys again if they changed. True when one went that was in force: its holder must be shown out."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            changed_ns = -1
+        if changed_ns == self._changed_ns:
+            return False
+        before, self._clients = self._clients, read_clients(self._folder.parent)
+        self._changed_ns = changed_ns
+        return bool(before.keys() - self._clients.keys())
+
+    def protect(self, socket: zmq.Socket[Any]) -> None:
+        """All addresses that `socket` is bound to from here on ask for a key."""
+        socket.curve_server = True
+        socket.curve_publickey, socket.curve_secretkey = self._pair.public.encode(), self._pair.secret.encode()
+        socket.zap_domain = DOMAIN.encode()
+
+
+@contextmanager
+def authenticator(context: zmq.Context[Any], guard: Guard) -> Iterator[None]:
+    """ZeroMQ asks `guard` at every handshake, in a thread of its own, so that a busy judge keeps nobody waiting."""
+    thread = ThreadAuthenticator(context, log=log)
+    thread.start()
+    thread.configure_curve_callback(domain=DOMAIN, credentials_provider=guard)
+    try:
+        yield
+    finally:
+        thread.stop()
+
+
+class Doorkeeper:
+    """Counts the connections to one socket that came to nothing: no key, a wrong key, no ZeroMQ at all."""
+
+    def __init__(self, socket: zmq.Socket[Any]) -> None:
+        self._socket = socket
+        self._events = socket.get_monitor_socket(REFUSED)
+
+    def count(self) -> int:
+        """How many since the last call."""
+        refused = 0
+        with suppress(zmq.Again):
+            while True:
+                recv_monitor_message(self._events, zmq.NOBLOCK)
+                refused += 1
+        return refused
+
+    def close(self) -> None:
+        """Before its socket is closed."""
+        self._socket.disable_monitor()
+        self._events.close(linger=0)
+
+
+def limit(socket: zmq.Socket[Any]) -> None:
+    """What a stranger may cost: a few seconds to shake hands, and a connection that falls silent is closed."""
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, PULSE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
