@@ -1,4 +1,4 @@
-"""When each condition holds that the network sees in the rhythm: its word, averaged over a while, with hysteresis."""
+"""When atrial fibrillation and noise hold, which the network sees in the rhythm: its word, averaged over a while."""
 
 from __future__ import annotations
 
@@ -29,35 +29,6 @@ AF_EDGE_BEATS = 40
 
 FORGET_S = 60.0
 """So long without a beat, and what was before says nothing any more."""
-
-
-class Fibrillation:
-    """The network sees ventricular fibrillation, and goes on seeing it."""
-
-    def __init__(self, limits: cfg.Fibrillation) -> None:
-        self._limits = limits
-        self._seen: deque[tuple[int, float]] = deque()  # (at, probability) of the last seconds
-        self._last = 0  # the end of the last window that showed it
-        self._standing: Finding | None = None
-
-    def __call__(self, moment: Moment) -> Finding | None:
-        span = int((self._limits.sustained_s + 1.0) * RATE_HZ)
-        self._seen.append((moment.at, moment.rhythm["ventricular_fibrillation"]))
-        while self._seen[0][0] < moment.at - span:
-            self._seen.popleft()
-        probability = fmean(p for _, p in self._seen)
-        sustained = moment.at - self._seen[0][0] >= self._limits.sustained_s * RATE_HZ
-        if moment.rhythm["ventricular_fibrillation"] >= self._limits.on_probability:
-            self._last = moment.at
-        standing = self._standing
-        if standing and probability <= self._limits.off_probability:
-            self._standing = None
-            return replace(standing, end=self._last)
-        if not standing and sustained and probability >= self._limits.on_probability:
-            first = next(at for at, p in self._seen if p >= self._limits.on_probability)
-            onset = max(0, first - 2 * RATE_HZ)  # the middle of the first window that showed it
-            self._standing = Finding(onset, {"probability": round(probability, 3)})
-        return self._standing
 
 
 class AtrialFibrillation:

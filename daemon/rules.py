@@ -11,8 +11,9 @@ from statistics import fmean
 from daemon import config as cfg
 from daemon.messages import BeatClass
 from daemon.moment import Evidence, Finding, Moment, Rule
-from daemon.rhythm_rules import AtrialFibrillation, Fibrillation
+from daemon.rhythm_rules import AtrialFibrillation
 from daemon.tachycardia import Tachycardia
+from daemon.waves import Fibrillation, either
 from dsp.signal import RATE_HZ
 
 MOST_MISSING = 0.25
@@ -29,7 +30,7 @@ one long pause, which has its own kind."""
 class Asystole:
     """No beat for some seconds, though the signal is fit and does not fibrillate; ends with a beat.
 
-    Withheld only by what raises ventricular fibrillation if it goes on, so that one of the two is always raised.
+    Withheld only by what raises ventricular fibrillation or tachycardia if it goes on, so that one is always raised.
     """
 
     def __init__(self, limits: cfg.Asystole, fibrillation: cfg.Fibrillation) -> None:
@@ -39,7 +40,7 @@ class Asystole:
 
     def __call__(self, moment: Moment) -> Finding | None:
         standing, self._standing = self._standing, None
-        if "ventricular_fibrillation" in moment.standing:
+        if moment.standing & {"ventricular_fibrillation", "ventricular_tachycardia"}:
             return None
         if standing:
             if moment.beat is not None:
@@ -51,7 +52,7 @@ class Asystole:
         return standing
 
     def _begun(self, moment: Moment) -> Finding | None:
-        fibrillates = moment.rhythm["ventricular_fibrillation"] >= self._fibrillation.on_probability
+        fibrillates = either(moment.rhythm) >= self._fibrillation.on_probability
         if fibrillates or moment.missing > MOST_MISSING:
             return None
         if moment.beat is None:
@@ -162,8 +163,10 @@ def rules_of(alerts: cfg.Alerts) -> dict[str, Rule]:
     """Every physiological rule, in the order in which they are judged: later ones see what earlier ones found."""
     return {
         "ventricular_fibrillation": Fibrillation(alerts.ventricular_fibrillation),
+        "ventricular_tachycardia": Tachycardia(
+            alerts.ventricular_tachycardia, alerts.asystole, alerts.ventricular_fibrillation
+        ),
         "asystole": Asystole(alerts.asystole, alerts.ventricular_fibrillation),
-        "ventricular_tachycardia": Tachycardia(alerts.ventricular_tachycardia, alerts.asystole),
         "extreme_bradycardia": ExtremeRate(alerts.extreme_bradycardia, alerts.asystole, -1),
         "extreme_tachycardia": ExtremeRate(alerts.extreme_tachycardia, alerts.asystole, 1),
         "atrial_fibrillation": AtrialFibrillation(alerts.atrial_fibrillation),

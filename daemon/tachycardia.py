@@ -10,6 +10,7 @@ from daemon import config as cfg
 from daemon.history import History, JudgedBeat
 from daemon.moment import Evidence, Finding, Moment
 from daemon.odds import log_odds, probability_of
+from daemon.waves import Waves
 from dsp.signal import RATE_HZ
 
 HARDLY = 0.1
@@ -38,34 +39,50 @@ OVER_S = 3.0
 
 
 class Tachycardia:
-    """Enough ventricular beats in a row, fast enough.
+    """Enough ventricular beats in a row, fast enough; or waves of it, for as long as fibrillation must last.
 
     The network often takes one of a run for another class, so its probabilities are weighed rather than its words.
     """
 
-    def __init__(self, limits: cfg.Tachycardia, asystole: cfg.Asystole) -> None:
+    def __init__(self, limits: cfg.Tachycardia, asystole: cfg.Asystole, fibrillation: cfg.Fibrillation) -> None:
         self._limits = limits
         self._asystole = asystole
+        self._waves = Waves(fibrillation)
         self._noise: deque[float] = deque(maxlen=limits.beats)  # its probability with each of the newest beats
         self._standing: Finding | None = None
         self._last = 0  # R peak of the last beat of it
         self._others = 0  # beats since
 
     def __call__(self, moment: Moment) -> Finding | None:
+        self._waves.add(moment)
+        waved = self._waved(moment)
         if moment.beat is not None:
             self._noise.append(moment.rhythm["noise"])
-            begun = self._begun(moment.history)
+            begun = self._begun(moment.history) or waved
             if begun or moment.beat.beat == "V":
                 self._last, self._others = moment.beat.r_peak, 0
                 self._standing = self._standing or begun
             else:
                 self._others += 1
-        over = self._others >= OVER_BEATS or moment.at - moment.quiet_since > OVER_S * RATE_HZ
+        elif waved:
+            self._last, self._others = self._waves.last, 0
+            self._standing = self._standing or waved
+        silent = moment.at - moment.quiet_since > OVER_S * RATE_HZ and not waved
         standing = self._standing
-        if standing and over:
+        if standing and (self._others >= OVER_BEATS or silent):
             self._standing = None
             return replace(standing, end=self._last)
         return standing
+
+    def _waved(self, moment: Moment) -> Finding | None:
+        """What the waveform alone tells. Beats that are there must be fast; often none can be found."""
+        waves = self._waves
+        if not waves.last_long_enough or waves.tachycardia <= waves.fibrillation:
+            return None
+        intervals = moment.history.intervals(self._limits.beats, self._asystole.no_beat_s) if moment.beat else None
+        if intervals and 60.0 / fmean(intervals) <= self._limits.rate_bpm:
+            return None
+        return Finding(waves.onset, {"probability": round(waves.either, 3)})
 
     def _begun(self, history: History) -> Finding | None:
         beats = self._limits.beats

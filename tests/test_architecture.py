@@ -29,6 +29,7 @@ PURE += [
     "daemon/judge.py",
     "daemon/tachycardia.py",
     "daemon/odds.py",
+    "daemon/waves.py",
     "daemon/kinds.py",
     "daemon/reporting.py",
     "daemon/messages.py",

@@ -58,6 +58,36 @@ def test_fibrillation_at_the_very_start_has_no_onset_before_the_first_sample():
     assert onset == 0.0
 
 
+@pytest.mark.parametrize("fibrillation", [i / 10 for i in range(10)])
+def test_waves_that_may_be_fibrillation_or_tachycardia_are_called_what_is_likelier(fibrillation):
+    both = {"ventricular_fibrillation": fibrillation, "ventricular_tachycardia": round(0.9 - fibrillation, 1)}
+    kind = "ventricular_fibrillation" if fibrillation > 0.4 else "ventricular_tachycardia"
+    assert Story().beats("N" * 10).silence(12.0, **both).kinds == {kind}
+
+
+def test_waves_of_tachycardia_go_on_until_they_are_over_and_an_asystole_gives_way_to_them():
+    story = Story().beats("N" * 10).silence(4.5).silence(12.0, ventricular_tachycardia=0.9)
+    ((_, raised, end),) = story.alerts("ventricular_tachycardia")
+    assert (end, [ended for _, _, ended in story.alerts("asystole")]) == (None, [raised])
+    last = story.at / RATE_HZ
+    assert [end for _, _, end in story.silence(6.0).alerts("ventricular_tachycardia")] == [last]
+
+
+def test_waves_of_tachycardia_over_slow_beats_are_none():
+    slow, fast = (Story().beats("N" * 20, rr_s, ventricular_tachycardia=0.9).kinds for rr_s in (0.65, 0.5))
+    assert slow == set()
+    assert fast == {"ventricular_tachycardia"}
+
+
+def test_a_fibrillation_that_becomes_clearly_a_tachycardia_is_called_so():
+    story = Story().beats("N" * 10).silence(9.0, ventricular_fibrillation=0.9)
+    story.silence(12.0, ventricular_tachycardia=0.6, ventricular_fibrillation=0.35)
+    assert story.kinds == {"ventricular_fibrillation", "ventricular_tachycardia"}
+    assert [end for _, _, end in story.alerts("ventricular_fibrillation")] == [None]  # likelier is not clearly
+    story.silence(6.0, ventricular_tachycardia=0.8, ventricular_fibrillation=0.1)
+    assert [end is None for _, _, end in story.alerts("ventricular_fibrillation")] == [False]
+
+
 def test_supraventricular_runs_in_atrial_fibrillation_are_not_told():
     story = fibrillating(Story().beats("N" * 10), 60)
     assert story.kinds == {"atrial_fibrillation"}
