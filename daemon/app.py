@@ -23,7 +23,7 @@ from daemon.port import PortError, Reader
 from daemon.publish import resolve
 from daemon.room import Room, Work
 from dsp.signal import RATE_HZ
-from dsp.windows import NORMALISATION, R_INDEX, WINDOW_SAMPLES
+from dsp.windows import INPUT_SHAPES, NORMALISATION, R_INDEX
 from engines import model
 from engines.errors import EngineError
 
@@ -43,17 +43,18 @@ def find_model(name: str) -> model.Model:
     """A model by the name it is shipped under, or by its path."""
     path = Path(name) if name.endswith(".onnx") else model.SHIPPED / f"{name}.onnx"
     loaded = model.load(path)
-    made_for, made_here = _promises(loaded.manifest), (RATE_HZ, R_INDEX, (1, 1, 1, WINDOW_SAMPLES), NORMALISATION)
+    made_for, made_here = _promises(loaded.manifest), (RATE_HZ, R_INDEX, INPUT_SHAPES, NORMALISATION)
     if made_for != made_here:
         raise EngineError(
-            f"engine.model: {path} reads windows of (rate, R index, shape, normalisation) {made_for}, this version "
+            f"engine.model: {path} reads windows of (rate, R index, shapes, normalisation) {made_for}, this version "
             f"makes {made_here}; choose a model made for it"
         )
     return loaded
 
 
-def _promises(manifest: model.Manifest) -> tuple[int, int, tuple[int, ...], str]:
-    return manifest.rate_hz, manifest.r_index, manifest.window_shape, manifest.normalisation
+def _promises(manifest: model.Manifest) -> tuple[int, int, tuple[tuple[int, ...], ...], str]:
+    shapes = tuple(each.shape for each in manifest.inputs)
+    return manifest.rate_hz, manifest.r_index, shapes, manifest.normalisation
 
 
 @contextmanager

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
-
-import numpy as np
 
 from daemon import config as cfg
 from daemon.alerts import AlertBook, AlertEvent
@@ -16,13 +13,12 @@ from daemon.moment import Finding, Moment
 from daemon.rhythm_rules import AtrialFibrillation, Noise
 from daemon.rules import rules_of
 from dsp.signal import Fitness, Quality, Window
+from engines.backend import Backend
 from engines.model import Head
-
-Infer = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 LETTERS: dict[str, BeatClass] = {"normal": "N", "supraventricular": "S", "ventricular": "V"}
 
-RHYTHMS = {"atrial_fibrillation", "ventricular_fibrillation", "noise"}
+RHYTHMS = {"atrial_fibrillation", "ventricular_fibrillation", "ventricular_tachycardia", "noise"}
 """What is asked of the rhythm head; it may know others."""
 
 MOST_MISSING_OF_BEAT = 0.5
@@ -53,8 +49,10 @@ class Condition(Enum):
 class Judge:
     """One patch's beats, rhythm and alerts, from the first sample on."""
 
-    def __init__(self, infer: Infer, heads: tuple[Head, ...], alerts: cfg.Alerts, origin: str, start: int = 0) -> None:
-        self._infer = infer
+    def __init__(
+        self, engine: Backend, heads: tuple[Head, ...], alerts: cfg.Alerts, origin: str, start: int = 0
+    ) -> None:
+        self._engine = engine
         self._labels = {head.name: head.labels for head in heads}
         if set(self._labels.get("beat", ())) != set(LETTERS) or not set(self._labels.get("rhythm", ())) >= RHYTHMS:
             needed = f"a head `beat` with {', '.join(LETTERS)} and a head `rhythm` with {', '.join(sorted(RHYTHMS))}"
@@ -72,7 +70,7 @@ class Judge:
 
     def window(self, window: Window) -> list[JudgedBeat | AlertEvent | Episode]:
         """Run the network on a window and decide what it means."""
-        answers = self._infer(window.ecg)
+        answers = self._engine.infer(window.ecg, window.rr)
         by_head = {
             name: dict(zip(labels, (float(p) for p in answer[0]), strict=True))
             for (name, labels), answer in zip(self._labels.items(), answers, strict=True)
@@ -121,6 +119,7 @@ class Judge:
 
         The loss is told as `signal_lost`, unless the daemon had noticed it while it lasted and told of it then.
         """
+        self._engine.forget()
         self.history.break_off()
         self._quiet_since = to
         out = self.quality(Quality(Fitness.GOOD, to))

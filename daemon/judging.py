@@ -55,7 +55,7 @@ class Judging:
         now = datetime.now(timezone.utc)
         # Ids stay unique over restarts of the daemon because each begins with the moment of its start.
         origin = f"{config.patch.id}-{int(now.timestamp() * 1000):x}"
-        self._judge = Judge(engine.infer, model.manifest.heads, config.alerts, origin)
+        self._judge = Judge(engine, model.manifest.heads, config.alerts, origin)
         self._line = TimeLine(config.patch.rate_hz, now)
         self._heard = Heard(
             0, connected=False, silent=False, battery_low=False, counts=LinkCounts(), read_s=monotonic()

@@ -86,3 +86,6 @@ class Window:
     ecg: NDArray[np.float32]  # (1, 1, 1, sample), normalised; 0 where missing
     missing: float  # fraction of its samples that are missing
     fitness: Fitness  # of the signal when the window was cut
+    rr: NDArray[
+        np.float32
+    ]  # (1, RR_FEATURES): the RR intervals so far, as `dsp.intervals` has them, and is there a beat

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.filters import DELAY_SAMPLES
+from dsp.intervals import FEATURES, Intervals
 from dsp.qrs import SEARCH_BACK_SAMPLES
 from dsp.signal import RATE_HZ, Beat, Block, Fitness, Window
 
@@ -20,6 +21,12 @@ R_INDEX = 850
 
 TIME_OUT_SAMPLES = 3 * RATE_HZ // 2
 """No window for 1.5 s: the last 4 s are judged without a beat, so that asystole and fibrillation are seen too."""
+
+RR_FEATURES = FEATURES + 1
+"""The last one says whether there is a beat in the window: 1 or 0."""
+
+INPUT_SHAPES = (1, 1, 1, WINDOW_SAMPLES), (1, RR_FEATURES)
+"""Of what the network reads: the window and the intervals."""
 
 NORMALISATION = "rms"
 """What a model's manifest calls the way in which `normalise` makes its inputs."""
@@ -55,6 +62,7 @@ class WindowCutter:
         self._end: int | None = None  # index one past them
         self._waiting: deque[Beat] = deque()
         self._last_at = 0
+        self._intervals = Intervals()  # of the beats whose windows were cut
 
     def __call__(self, clean: Block, beats: list[Beat]) -> Iterator[Window]:
         if self._end is None:
@@ -89,7 +97,10 @@ class WindowCutter:
         span = slice(place, place + WINDOW_SAMPLES)
         missing = self._missing[span]
         ecg = normalise(self._clean_mv[span], missing)
-        return Window(at, beat, ecg, float(np.mean(missing)), Fitness.GOOD)
+        if beat:
+            self._intervals.add(beat.rr_s)
+        rr = np.append(self._intervals.features(), np.float32(beat is not None)).reshape(1, RR_FEATURES)
+        return Window(at, beat, ecg, float(np.mean(missing)), Fitness.GOOD, rr)
 
 
 def _complete_at(beat: Beat) -> int:

@@ -14,11 +14,12 @@ from daemon.clock import BRIDGED_S
 from daemon.config import Alerts
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
-from daemon.judge import Condition, Infer, Judge
+from daemon.judge import Condition, Judge
 from daemon.kinds import rhythm_of
 from daemon.reporting import TimeLine, alert_message, topic_of
 from dsp.chain import Chain
 from dsp.signal import Beat, Block, Quality, Window
+from engines.backend import Backend
 from engines.model import Head
 from rhythmd.recording import Recording, Stored
 
@@ -39,9 +40,9 @@ class Analysis:
     detections: tuple[Beat, ...]  # as the detector gave them, before anything was judged
 
 
-def analyze(recording: Source, infer: Infer, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
+def analyze(recording: Source, engine: Backend, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
     """The pipeline of the daemon's rooms, one after the other."""
-    return collected(judged(recording, Judge(infer, heads, alerts, origin=recording.name)))
+    return collected(judged(recording, Judge(engine, heads, alerts, origin=recording.name)))
 
 
 def collected(said: Iterable[Beat | JudgedBeat | AlertEvent | Episode]) -> Analysis:

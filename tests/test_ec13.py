@@ -52,7 +52,7 @@ def regular(bpm: float, seconds: float, start_s: float = 1.0) -> np.ndarray:
 def analyzed() -> Iterator[Callable[[Recording, Alerts], Analysis]]:
     model = find_model(Config().engine.model)
     with open_backend("onnxruntime", model) as engine:
-        yield lambda made, alerts=DEFAULTS: analyze(made, engine.infer, model.manifest.heads, alerts)
+        yield lambda made, alerts=DEFAULTS: analyze(made, engine, model.manifest.heads, alerts)
 
 
 def shown_bpm(found: Analysis, since_s: float) -> list[float]:

@@ -1,5 +1,8 @@
 """Windows with their true classes: the daemon's own, named by the annotations of the record."""
 
+import dataclasses
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -80,11 +83,15 @@ def test_windows_are_those_that_the_daemon_feeds_its_engine():
     recording, beats = of_patient("sinus 20")
     fed = []
 
-    def infer(*inputs):
-        fed.append(inputs)
-        return np.array([[1.0, 0, 0]]), np.array([[0, 0, 1.0, 0]])
+    class Feeding:
+        def infer(self, *inputs):
+            fed.append(inputs)
+            return tuple(np.eye(1, len(head.labels)) for head in MODEL.manifest.heads)
 
-    analyze(recording, infer, MODEL.manifest.heads, Alerts())
+        def forget(self):
+            pass
+
+    analyze(recording, Feeding(), MODEL.manifest.heads, Alerts())
     found = list(of_recording(recording, Annotations(tuple(beats), 250.0), MODEL))
     assert len(found) == len(fed) > 15
     for example, inputs in zip(found, fed, strict=True):
@@ -126,9 +133,11 @@ def test_a_folder_gives_the_windows_of_every_annotated_record_in_it(folder):
 
 def test_of_each_class_and_record_only_so_many_are_taken(folder):
     pytest.importorskip("wfdb")
-    found = counts(of_folder(folder, None, MODEL, 5, lambda _: None), MODEL.manifest)["beat"]
+    forgetful = dataclasses.replace(MODEL, manifest=msgspec.structs.replace(MODEL.manifest, states=()))
+    found = counts(of_folder(folder, None, forgetful, 5, lambda _: None), MODEL.manifest)["beat"]
     assert (found["normal"], found["supraventricular"]) == (10, 0)
     assert 3 < found["ventricular"] <= 10
+    assert len(of_folder(folder, None, MODEL, 5, lambda _: None)) > 100  # it remembers: none can be left out
 
 
 def test_a_record_or_folder_that_is_not_there_is_named(folder, tmp_path):

@@ -17,7 +17,7 @@ from dsp.signal import RATE_HZ, Beat, Fitness, Quality, Window
 from engines.model import Head
 
 BEATS = ("normal", "supraventricular", "ventricular")
-RHYTHMS = ("other", "atrial_fibrillation", "ventricular_fibrillation", "noise")
+RHYTHMS = ("other", "atrial_fibrillation", "ventricular_fibrillation", "ventricular_tachycardia", "noise")
 HEADS = (Head("beat", BEATS), Head("rhythm", RHYTHMS))
 UNFIT = [fitness for fitness in Fitness if fitness is not Fitness.GOOD]
 NO_SIGNAL = [fitness for fitness in UNFIT if fitness is not Fitness.NOISY]
@@ -28,14 +28,15 @@ class Told:
 
     def __init__(self, limits: cfg.Alerts | None = None, heads=HEADS) -> None:
         self.answer = {}
-        self.judge = Judge(self._infer, heads, limits or cfg.Alerts(), "test")
+        self.forgot = 0
+        self.judge = Judge(self, heads, limits or cfg.Alerts(), "test")
         self.fitness = Fitness.GOOD
         self.at = 0
         self.r_peak = 0
         self.out: list[JudgedBeat | AlertEvent] = []
         self.episodes: list[Episode] = []
 
-    def _infer(self, ecg):
+    def infer(self, ecg, rr):
         def head(labels):
             rest = 1.0 - sum(self.answer.get(label, 0.0) for label in labels)
             return np.array(
@@ -43,6 +44,9 @@ class Told:
             )
 
         return head(BEATS), head(RHYTHMS)
+
+    def forget(self):
+        self.forgot += 1
 
     def beats(self, count: int, rr_s=0.8, missing=0.0, **answer) -> Told:
         for interval_s in ([*rr_s] * count)[:count] if isinstance(rr_s, list) else [rr_s] * count:
@@ -65,7 +69,11 @@ class Told:
         return self
 
     def _window(self, beat, missing) -> None:
-        self.hears(self.judge.window(Window(self.at, beat, np.zeros(0, np.float32), missing, self.fitness)))
+        self.hears(
+            self.judge.window(
+                Window(self.at, beat, np.zeros(0, np.float32), missing, self.fitness, np.zeros(0, np.float32))
+            )
+        )
 
     def hears(self, told) -> None:
         self.out += [each for each in told if not isinstance(each, Episode)]
@@ -262,8 +270,15 @@ def test_samples_that_never_came_are_no_asystole_and_end_what_the_signal_before_
     assert told.beats(1, 70.0).out[-2].rr_s is None
 
 
+def test_the_network_forgets_with_the_session_whose_beats_it_remembers():
+    told = Told().beats(10).becomes(Fitness.LEAD_OFF).silence(30.0)
+    assert told.forgot == 0  # the same person goes on
+    told.hears(told.judge.skipped(told.at, told.at + 60 * RATE_HZ))
+    assert told.forgot == 1
+
+
 @pytest.mark.parametrize(
-    "heads", [(), HEADS[:1], (HEADS[0], Head("rhythm", RHYTHMS[:3])), (Head("beat", (*BEATS, "paced")), HEADS[1])]
+    "heads", [(), HEADS[:1], (HEADS[0], Head("rhythm", RHYTHMS[:4])), (Head("beat", (*BEATS, "paced")), HEADS[1])]
 )
 def test_a_model_with_other_heads_is_refused_at_the_start(heads):
     with pytest.raises(cfg.ConfigError, match=r"engine\.model: the manifest must have"):

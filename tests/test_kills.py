@@ -58,7 +58,7 @@ def unkilled(config) -> list[tuple]:
     model = find_model(Config().engine.model)
     wire = on_the_wire(RECORDING, "rhythmd")
     with open_backend("onnxruntime", model) as backend:
-        found = analyze(wire, backend.infer, model.manifest.heads, limits)
+        found = analyze(wire, backend, model.manifest.heads, limits)
     line = TimeLine(wire.rate_hz, wire.begins)
     opened = [fields(alert_message(one, patch="", seq=0, line=line)) for one in found.alerts]
     assert len(opened) > 10

@@ -87,7 +87,7 @@ def test_alerts_are_those_on_file(recording, update_replays):
 def analyzed(recording: Recording) -> tuple[list[dict], list[dict]]:
     model = find_model(Config().engine.model)
     with open_backend("onnxruntime", model) as backend:
-        analysis = analyze(recording, backend.infer, model.manifest.heads, Config().alerts)
+        analysis = analyze(recording, backend, model.manifest.heads, Config().alerts)
     line = TimeLine(recording.rate_hz, NO_DATE)
     beats = [msgspec.to_builtins(beat_message(beat, patch="", seq=0, line=line)) for beat in analysis.beats]
     alerts = [msgspec.to_builtins(alert_message(alert, patch="", seq=0, line=line)) for alert in analysis.alerts]

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from dsp.windows import CLIP, FLOOR_MV, R_INDEX, WINDOW_SAMPLES
 from training.packed import Packed
-from training.records import SNAP_ANYWHERE
 
 
 class Cutter:
@@ -28,24 +27,25 @@ class Cutter:
         index = index.clamp(min=0, max=len(self.counts) - 1)
         return self.counts[index] * self.lsb_mv[rows, None], absent | self.lost[index]
 
-    def cut(self, rows: Tensor, r_peaks: Tensor, stretch: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Windows with `r_peaks` at R_INDEX; `stretch` (window,) speeds the heart up around it."""
+    def cut(
+        self, rows: Tensor, r_peaks: Tensor, stretch: Tensor | None = None, taken: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Windows with `r_peaks` at R_INDEX; `stretch` (window,) speeds the heart up around it.
+
+        `taken`: of each run of as many windows, where something was cut out, and how much (`training.premature`).
+        """
         offsets = torch.arange(WINDOW_SAMPLES, device=self.device) - R_INDEX
         if stretch is None:
             return self.at(rows, r_peaks[:, None] + offsets)
         exact = r_peaks[:, None] + offsets * stretch[:, None]
+        if taken is not None:
+            at, samples = taken
+            of_runs = exact.view(len(at), -1)
+            exact = (of_runs + samples.gather(1, torch.searchsorted(at, of_runs, right=True))).view_as(exact)
         before = exact.floor().long()
         left_mv, left_missing = self.at(rows, before)
         right_mv, right_missing = self.at(rows, before + 1)
         return torch.lerp(left_mv, right_mv, exact - before), left_missing | right_missing
-
-    def snapped(self, rows: Tensor, r_peaks: Tensor) -> Tensor:
-        """The positions of the largest deflections around `r_peaks`."""
-        around = torch.arange(-SNAP_ANYWHERE, SNAP_ANYWHERE + 1, device=self.device)
-        near_mv, missing = self.at(rows, r_peaks[:, None] + around)
-        moved = r_peaks + near_mv.abs().masked_fill(missing, -1).argmax(1) - SNAP_ANYWHERE
-        last = self.start[rows + 1] - self.start[rows] - (WINDOW_SAMPLES - R_INDEX)
-        return torch.minimum(moved, last)
 
 
 def normalise(ecg_mv: Tensor, missing: Tensor) -> Tensor:
@@ -64,23 +64,28 @@ class Spoiler:
         self._noise_rows = noise_rows
         self._drowning_rows = drowning_rows
 
-    def __call__(self, ecg_mv: Tensor, missing: Tensor, lowest_db: float) -> tuple[Tensor, Tensor]:
-        """Half of the windows with noise, down to a signal-to-noise ratio of `lowest_db`; gaps, hum, turned leads."""
+    def __call__(
+        self, ecg_mv: Tensor, missing: Tensor, run: Tensor, runs: int, lowest_db: float
+    ) -> tuple[Tensor, Tensor]:
+        """Half of the runs with noise, down to a signal-to-noise ratio of `lowest_db`; gaps, hum, turned leads.
+
+        `run` (window,) is the number of each window's run, below `runs`: what it suffers, all its windows suffer.
+        """
         windows = len(ecg_mv)
         noise_mv = self._noise(self._noise_rows, windows)
-        level = self._level(ecg_mv, noise_mv, lowest_db, 25.0) * (self._random(windows) < 0.5)[:, None]
-        ecg_mv = ecg_mv + level * noise_mv + self._hum(windows) * _rms(ecg_mv)
-        turned = torch.where(self._random(windows) < 0.3, -1.0, 1.0)
-        gain = torch.exp(0.5 * torch.randn(windows, device=ecg_mv.device))
-        return ecg_mv * (turned * gain)[:, None], missing | self._gaps(windows)
+        wanted_db = (lowest_db + self._random(runs) * (25.0 - lowest_db))[run] + 3 * (self._random(windows) - 0.5)
+        level = self._level(ecg_mv, noise_mv, wanted_db) * (self._random(runs) < 0.5)[run, None]
+        ecg_mv = ecg_mv + level * noise_mv + self._hum(run, runs) * _rms(ecg_mv)
+        turned = torch.where(self._random(runs) < 0.3, -1.0, 1.0)
+        gain = torch.exp(0.5 * torch.randn(runs, device=ecg_mv.device))
+        return ecg_mv * (turned * gain)[run, None], missing | self._gaps(windows)
 
     def drowned(self, ecg_mv: Tensor) -> Tensor:
         """The windows under so much muscle noise or motion that nothing can be told from them."""
         noise_mv = self._noise(self._drowning_rows, len(ecg_mv))
-        return ecg_mv + self._level(ecg_mv, noise_mv, -25.0, -12.0) * noise_mv
+        return ecg_mv + self._level(ecg_mv, noise_mv, -25.0 + 13.0 * self._random(len(ecg_mv))) * noise_mv
 
-    def _level(self, ecg_mv: Tensor, noise_mv: Tensor, lowest_db: float, highest_db: float) -> Tensor:
-        wanted_db = lowest_db + self._random(len(ecg_mv)) * (highest_db - lowest_db)
+    def _level(self, ecg_mv: Tensor, noise_mv: Tensor, wanted_db: Tensor) -> Tensor:
         return _rms(ecg_mv) / _rms(noise_mv).clamp(min=1e-3) * 10 ** (-wanted_db[:, None] / 20)
 
     def _random(self, windows: int) -> Tensor:
@@ -93,13 +98,12 @@ class Spoiler:
         noise_mv, _ = self._cutter.cut(rows, at)
         return noise_mv
 
-    def _hum(self, windows: int) -> Tensor:
+    def _hum(self, run: Tensor, runs: int) -> Tensor:
         """What the notches leave of the mains."""
-        cycles = (48 + 14 * self._random(windows)) / 250
-        phase = (
-            cycles[:, None] * torch.arange(WINDOW_SAMPLES, device=self._cutter.device) + self._random(windows)[:, None]
-        )
-        size = 0.3 * self._random(windows) ** 2 * (self._random(windows) < 0.2)
+        cycles = (48 + 14 * self._random(runs))[run] / 250
+        index = torch.arange(WINDOW_SAMPLES, device=self._cutter.device)
+        phase = cycles[:, None] * index + self._random(len(run))[:, None]
+        size = (0.3 * self._random(runs) ** 2 * (self._random(runs) < 0.2))[run]
         return size[:, None] * torch.sin(2 * torch.pi * phase)
 
     def _gaps(self, windows: int) -> Tensor:

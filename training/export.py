@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,26 +20,28 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
-from engines.model import SHIPPED, Head, Manifest, Tensor
-from training.layout import HEADS, INPUT, KERNEL, NORM_EPSILON, STEM_KERNEL, STEM_STRIDE, TAIL_STRIDE, Layout
+from dsp.windows import R_INDEX, RR_FEATURES, WINDOW_SAMPLES
+from engines.model import SHIPPED, Head, Manifest, State, Tensor
+from training.layout import HEADS, INPUT, LEARNED, NORM_EPSILON, RR_INPUT, Layout
 
 OPSET, IR_VERSION = 17, 9
 """What TensorRT 10.3 of JetPack 6 and every later one reads."""
+
+MEMORY_IN, MEMORY_OUT = "memory_in", "memory_out"
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
 def layout_of(weights: Weights) -> Layout:
     """The layout that these weights belong to."""
-    trunk, strides = (tuple(int(value) for value in weights[f"layout.{part}"]) for part in ("trunk", "strides"))
-    return Layout(trunk, strides, int(weights["layout.tail"]))
+    arrays = {field.name: weights[f"layout.{field.name}"].astype(int) for field in fields(Layout)}
+    shape: dict[str, Any] = {name: tuple(each.tolist()) if each.ndim else int(each) for name, each in arrays.items()}
+    return Layout(**shape)
 
 
 def layout_arrays(layout: Layout) -> dict[str, NDArray[np.float32]]:
     """What `layout_of` reads, to be kept beside the weights."""
-    parts = {"trunk": layout.trunk, "strides": layout.strides, "tail": layout.tail}
-    return {f"layout.{name}": np.array(value, np.float32) for name, value in parts.items()}
+    return {f"layout.{field.name}": np.array(getattr(layout, field.name), np.float32) for field in fields(layout)}
 
 
 def fold(weights: Weights, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -47,6 +51,13 @@ def fold(weights: Weights, name: str) -> tuple[NDArray[np.float32], NDArray[np.f
     scale = norm["weight"] / np.sqrt(weights[f"{name}.norm.running_var"].astype(np.float64) + NORM_EPSILON)
     kernel = weights[f"{name}.conv.weight"] * scale[:, None, None, None]
     return kernel.astype(np.float32), (norm["bias"] - mean * scale).astype(np.float32)
+
+
+def told(head: str) -> NDArray[np.float32]:
+    """(learned, told): which learned class counts as which label of the head. What has no label is `other`."""
+    labels = HEADS[head]
+    as_label = [labels.index(name if name in labels else "other") for name in LEARNED[head]]
+    return np.eye(len(labels), dtype=np.float32)[as_label]
 
 
 class _Graph:
@@ -65,58 +76,107 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def conv(self, source: str, name: str, kernel: np.ndarray, bias: np.ndarray, stride: int = 1) -> str:
+    def conv(self, source: str, name: str, stride: int) -> str:
+        kernel, bias = fold(self._weights, name)
         reach = kernel.shape[3] // 2
         inputs = [source, self.constant(f"{name}.kernel", kernel), self.constant(f"{name}.bias", bias)]
         shape = {"kernel_shape": [1, kernel.shape[3]], "strides": [1, stride], "pads": [0, reach, 0, reach]}
-        return self.node("Conv", inputs, name, **shape)
+        found = self.node("Conv", inputs, name, **shape)
+        if stride == 1 and kernel.shape[0] == kernel.shape[1]:
+            found = self.node("Add", [found, source], f"{name}.sum")
+        return self.node("Relu", [found], f"{name}.relu")
 
-    def folded(self, source: str, name: str, stride: int = 1) -> str:
-        return self.conv(source, name, *fold(self._weights, name), stride)
+    def linear(self, source: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        inputs = [source, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
+        return self.node("Gemm", inputs, name, transB=1)
 
-    def relu(self, source: str) -> str:
-        return self.node("Relu", [source], f"{source}.relu")
+    def cut(self, source: str, first: int, end: int, axis: int, name: str) -> str:
+        bounds = {"first": first, "end": end, "axis": axis}
+        limits = [self.constant(f"{name}.{what}", np.array([value], np.int64)) for what, value in bounds.items()]
+        return self.node("Slice", [source, *limits], name)
 
-    def block(self, source: str, name: str, stride: int) -> str:
-        """Two convolutions around a shortcut."""
-        deep = self.relu(self.folded(source, f"{name}.first", stride))
-        deep = self.folded(deep, f"{name}.second")
-        if f"{name}.shortcut.conv.weight" in self._weights:
-            source = self.folded(source, f"{name}.shortcut", stride)
-        return self.relu(self.node("Add", [deep, source], f"{name}.sum"))
-
-    def head(self, source: str, head: str, layout: Layout) -> None:
-        """Features over time, one linear layer, softmax; the tensor it ends in bears the head's name."""
-        features = [
-            self.node("GlobalAveragePool", [source], f"{head}.mean"),
-            self.node("GlobalMaxPool", [source], f"{head}.max"),
+    def pooled(self, source: str, layout: Layout) -> str:
+        """Mean, maximum and the columns at R, channel by channel, and the intervals."""
+        first, last = layout.columns_at_r()
+        parts = [
+            self.node("GlobalAveragePool", [source], "mean"),
+            self.node("GlobalMaxPool", [source], "max"),
+            self.cut(source, first, last + 1, 3, "at_r"),
         ]
-        if head == "beat":
-            for column in layout.columns_at_r():
-                name = f"{head}.at{column}"
-                bounds = [("from", column), ("to", column + 1), ("axis", 3)]
-                limits = [self.constant(f"{name}.{what}", np.array([value], np.int64)) for what, value in bounds]
-                features.append(self.node("Slice", [source, *limits], name))
-        joined = self.node("Concat", features, f"{head}.features", axis=1)
-        kernel, bias = self._weights[f"head.{head}.weight"], self._weights[f"head.{head}.bias"]
-        logits = self.conv(joined, f"{head}.logits", kernel, bias)
-        self.node("Softmax", [self.node("Flatten", [logits], f"{head}.flat", axis=1)], head, axis=1)
+        flat = self.node("Flatten", [self.node("Concat", parts, "pooled", axis=3)], "flat", axis=1)
+        return self.node("Concat", [flat, RR_INPUT], "known", axis=1)
+
+    def remember(self, mixed: str, recalled: str, layout: Layout) -> None:
+        """The gated recurrent unit. A window without a beat leaves its memory as it was.
+
+        `mixed` and `recalled` hold what window and memory bring to what both heads read, and to the three gates.
+        """
+        at = np.cumsum([layout.hidden, 2 * layout.memory, layout.memory]).tolist()
+        new, old = (
+            [
+                self.cut(source, first, end, 1, f"{source}.{name}")
+                for name, first, end in (("gates", at[0], at[1]), ("fresh", at[1], at[2]))
+            ]
+            for source in (mixed, recalled)
+        )
+        gates = self.node("Sigmoid", [self.node("Add", [new[0], old[0]], "gates.sum")], "gates")
+        reset = self.cut(gates, 0, layout.memory, 1, "reset")
+        keep = self.cut(gates, layout.memory, 2 * layout.memory, 1, "keep")
+        let_in = self.node("Mul", [reset, old[1]], "let_in")
+        fresh = self.node("Tanh", [self.node("Add", [new[1], let_in], "fresh.sum")], "fresh")
+        change = self.node("Sub", [fresh, MEMORY_IN], "change")
+        part = self.node("Sub", [self.constant("one", np.ones((1, 1), np.float32)), keep], "part")
+        is_beat = self.cut(RR_INPUT, RR_FEATURES - 1, RR_FEATURES, 1, "is_beat")
+        change = self.node("Mul", [self.node("Mul", [part, is_beat], "part.beat"), change], "change.part")
+        self.node("Add", [MEMORY_IN, change], MEMORY_OUT)
 
 
 def build(weights: Weights) -> onnx.ModelProto:
     """The network with these weights, batch 1."""
     layout, graph = layout_of(weights), _Graph(weights)
-    trunk = graph.relu(graph.folded(INPUT, "stem", STEM_STRIDE))
+    source = INPUT
     for index, stride in enumerate(layout.strides):
-        trunk = graph.block(trunk, f"trunk.{index}", stride)
-    for head in HEADS:
-        graph.head(graph.block(trunk, f"tail.{head}", TAIL_STRIDE), head, layout)
-    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, 1, 1, WINDOW_SAMPLES])]
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, len(labels)]) for name, labels in HEADS.items()
+        source = graph.conv(source, f"trunk.{index}", stride)
+    channels = layout.channels[-1]
+    see = weights["see.weight"]
+    pooled = see[:, : layout.pooled].reshape(-1, 4, channels).transpose(0, 2, 1).reshape(-1, layout.pooled)
+    see = np.concatenate([pooled, see[:, layout.pooled :]], axis=1)
+    seen = graph.linear(graph.pooled(source, layout), "see", see, weights["see.bias"])
+    seen = graph.node("Relu", [seen], "seen")
+    weigh, inputs = weights["weigh.weight"], {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
+    outputs = {name: (1, len(labels)) for name, labels in HEADS.items()}
+    if layout.memory:
+        gates = {part: weights[f"remember.{part}_l0"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        kernel = np.concatenate([weigh[:, : layout.seen], gates["weight_ih"]])
+        mixed = graph.linear(seen, "mixed", kernel, np.concatenate([weights["weigh.bias"], gates["bias_ih"]]))
+        kernel = np.concatenate([weigh[:, layout.seen :], gates["weight_hh"]])
+        none = np.zeros(layout.hidden, np.float32)
+        recalled = graph.linear(MEMORY_IN, "recalled", kernel, np.concatenate([none, gates["bias_hh"]]))
+        graph.remember(mixed, recalled, layout)
+        parts = [graph.cut(source, 0, layout.hidden, 1, f"{source}.hidden") for source in (mixed, recalled)]
+        hidden = graph.node("Add", parts, "hidden.sum")
+        inputs[MEMORY_IN] = outputs[MEMORY_OUT] = (1, layout.memory)
+    else:
+        hidden = graph.linear(seen, "mixed", weigh, weights["weigh.bias"])
+    hidden = graph.node("Relu", [hidden], "hidden")
+    kernels, biases = (
+        np.concatenate([weights[f"head.{head}.{part}"] for head in HEADS]) for part in ("weight", "bias")
+    )
+    logits, at = graph.linear(hidden, "logits", kernels, biases), 0
+    for head, learned in LEARNED.items():
+        cut = graph.cut(logits, at, at + len(learned), 1, f"{head}.logits")
+        at += len(learned)
+        if learned == HEADS[head]:
+            graph.node("Softmax", [cut], head, axis=1)
+        else:
+            shares = graph.node("Softmax", [cut], f"{head}.learned", axis=1)
+            graph.node("MatMul", [shares, graph.constant(f"{head}.told", told(head))], head)
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in tensors.items()]
+        for tensors in (inputs, outputs)
     ]
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "rhythmd", inputs, outputs, graph.constants),
+        helper.make_graph(graph.nodes, "rhythmd", *ends, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="rhythmd",
@@ -127,15 +187,16 @@ def build(weights: Weights) -> onnx.ModelProto:
 
 def write(weights: Weights, path: Path, version: str) -> Manifest:
     """The model at `path` (`.onnx`) and its manifest beside it."""
-    serialized = build(weights).SerializeToString()
+    serialized, memory = build(weights).SerializeToString(), layout_of(weights).memory
     manifest = Manifest(
         sha256=hashlib.sha256(serialized).hexdigest(),
         version=version,
         rate_hz=RATE_HZ,
-        inputs=(Tensor(INPUT, (1, 1, 1, WINDOW_SAMPLES)),),
+        inputs=(Tensor(INPUT, (1, 1, 1, WINDOW_SAMPLES)), Tensor(RR_INPUT, (1, RR_FEATURES))),
         r_index=R_INDEX,
         normalisation="rms",
         heads=tuple(Head(name, labels) for name, labels in HEADS.items()),
+        states=(State(MEMORY_IN, MEMORY_OUT, (1, memory)),) if memory else (),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(serialized)
@@ -155,22 +216,21 @@ def random_weights(layout: Layout, seed: int) -> dict[str, NDArray[np.float32]]:
         weights[f"{name}.norm.running_mean"] = rng.normal(0, 0.2, outputs)
         weights[f"{name}.norm.running_var"] = rng.uniform(0.5, 2.0, outputs)
 
-    def block(name: str, inputs: int, outputs: int, stride: int) -> None:
-        conv(f"{name}.first", inputs, outputs, KERNEL)
-        conv(f"{name}.second", outputs, outputs, KERNEL)
-        if stride != 1 or inputs != outputs:
-            conv(f"{name}.shortcut", inputs, outputs, 1)
+    def linear(name: str, inputs: int, outputs: int, kind: str = "") -> None:
+        weights[f"{name}.weight{kind}"] = rng.normal(0, inputs**-0.5, (outputs, inputs))
+        weights[f"{name}.bias{kind}"] = rng.normal(0, 0.1, outputs)
 
-    conv("stem", 1, layout.trunk[0], STEM_KERNEL)
-    inputs = layout.trunk[0]
-    for index, (channels, stride) in enumerate(zip(layout.trunk, layout.strides, strict=True)):
-        block(f"trunk.{index}", inputs, channels, stride)
-        inputs = channels
-    for head, labels in HEADS.items():
-        block(f"tail.{head}", inputs, layout.tail, TAIL_STRIDE)
-        shape = (len(labels), layout.features(head), 1, 1)
-        weights[f"head.{head}.weight"] = rng.normal(0, shape[1] ** -0.5, shape)
-        weights[f"head.{head}.bias"] = rng.normal(0, 0.1, len(labels))
+    for index, (inputs, outputs, taps) in enumerate(
+        zip((1, *layout.channels[:-1]), layout.channels, layout.taps, strict=True)
+    ):
+        conv(f"trunk.{index}", inputs, outputs, taps)
+    linear("see", layout.pooled + RR_FEATURES, layout.seen)
+    linear("weigh", layout.seen + layout.memory, layout.hidden)
+    if layout.memory:
+        for kind, inputs in (("_ih_l0", layout.seen), ("_hh_l0", layout.memory)):
+            linear("remember", inputs, 3 * layout.memory, kind)
+    for head, labels in LEARNED.items():
+        linear(f"head.{head}", layout.hidden, len(labels))
     return {name: value.astype(np.float32) for name, value in weights.items()} | layout_arrays(layout)
 
 
@@ -180,8 +240,9 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--output", type=Path, default=SHIPPED / "ecg1.onnx")
     arguments = parser.parse_args()
-    with np.load(arguments.run / "weights.npz") as weights:
-        manifest = write(dict(weights), arguments.output, arguments.version)
+    with np.load(arguments.run / "weights.npz") as file:
+        weights = {name: value.astype(np.float32) for name, value in file.items()}
+    manifest = write(weights, arguments.output, arguments.version)
     size_mb = arguments.output.stat().st_size / 1e6
     print(f"{arguments.output}: {size_mb:.2f} MB, sha256 {manifest.sha256[:8]}...")
 

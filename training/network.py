@@ -7,59 +7,80 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.layout import HEADS, KERNEL, NORM_EPSILON, STEM_KERNEL, STEM_STRIDE, TAIL_STRIDE, Layout
+from dsp.windows import RR_FEATURES
+from training.layout import LEARNED, NORM_EPSILON, REMEMBERING, Layout
 
 
-class ConvNorm(nn.Module):
-    def __init__(self, inputs: int, outputs: int, taps: int, stride: int = 1) -> None:
+class Convolution(nn.Module):
+    """With normalisation, and a shortcut where it keeps rate and width."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int, stride: int) -> None:
         super().__init__()
         shape = {"stride": (1, stride), "padding": (0, taps // 2), "bias": False}
         self.conv = nn.Conv2d(inputs, outputs, (1, taps), **shape)
         self.norm = nn.BatchNorm2d(outputs, eps=NORM_EPSILON)
+        self._keeps = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
-
-
-class Block(nn.Module):
-    """Two convolutions around a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = ConvNorm(inputs, outputs, KERNEL, stride)
-        self.second = ConvNorm(outputs, outputs, KERNEL)
-        self.shortcut = ConvNorm(inputs, outputs, 1, stride) if (inputs, 1) != (outputs, stride) else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.second(torch.relu(self.first(x))) + self.shortcut(x))
+        deep = self.norm(self.conv(x))
+        return torch.relu(deep + x) if self._keeps else torch.relu(deep)
 
 
 class Network(nn.Module):
-    """Windows `(batch, 1, 1, sample)` to logits, one `(batch, label)` for each head."""
+    """Runs of windows to logits, one `(run, window, label)` for each head."""
 
     def __init__(self, layout: Layout, dropout: float) -> None:
         super().__init__()
         self.layout = layout
-        self.stem = ConvNorm(1, layout.trunk[0], STEM_KERNEL, STEM_STRIDE)
-        inputs = (layout.trunk[0], *layout.trunk)
-        self.trunk = nn.Sequential(*map(Block, inputs, layout.trunk, layout.strides))
-        self.tail = nn.ModuleDict({head: Block(layout.trunk[-1], layout.tail, TAIL_STRIDE) for head in HEADS})
+        inputs = (1, *layout.channels[:-1])
+        self.trunk = nn.Sequential(*map(Convolution, inputs, layout.channels, layout.taps, layout.strides))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.ModuleDict(
-            {head: nn.Conv2d(layout.features(head), len(labels), 1) for head, labels in HEADS.items()}
-        )
+        self.see = nn.Linear(layout.pooled + RR_FEATURES, layout.seen)
+        self.remember = nn.GRU(layout.seen, layout.memory, batch_first=True) if layout.memory else None
+        self.weigh = nn.Linear(layout.seen + layout.memory, layout.hidden)
+        self.head = nn.ModuleDict({head: nn.Linear(layout.hidden, len(labels)) for head, labels in LEARNED.items()})
+        remembers = torch.arange(layout.hidden) >= layout.hidden // 2
+        of_memory = torch.arange(layout.seen + layout.memory) >= layout.seen
+        self.register_buffer("_weighed", (remembers[:, None] | ~of_memory).float(), persistent=False)
+        for head, labels in LEARNED.items():
+            may = torch.tensor([label in REMEMBERING[head] for label in labels])
+            self.register_buffer(f"_told_{head}", (may[:, None] | ~remembers).float(), persistent=False)
 
-    def forward(self, windows: Tensor) -> dict[str, Tensor]:
-        trunk = self.trunk(torch.relu(self.stem(windows)))
-        return {head: self._logits(head, self.tail[head](trunk)) for head in HEADS}
+    def pool(self, windows: Tensor) -> Tensor:
+        """Windows `(window, 1, 1, sample)` to `(window, pooled)`."""
+        x = self.trunk(windows)
+        at_r = [x[:, :, 0, column] for column in self.layout.columns_at_r()]
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3)), *at_r], 1).float()
 
-    def _logits(self, head: str, x: Tensor) -> Tensor:
-        features = [x.mean(3, keepdim=True), x.amax(3, keepdim=True)]
-        if head == "beat":
-            features += [x[..., column : column + 1] for column in self.layout.columns_at_r()]
-        return self.head[head](self.dropout(torch.cat(features, 1))).flatten(1).float()
+    def judge(self, pooled: Tensor, rr: Tensor, beats: Tensor, before: Tensor) -> dict[str, Tensor]:
+        """What was seen of runs `(run, window, ...)`; of each run the places of its beats, in order, and of each
+        window how many beats came before it.
+        """
+        seen = torch.relu(self.see(torch.cat([self.dropout(pooled), rr], 2)))
+        known = [seen]
+        if self.remember is not None:
+            of_beats = seen.gather(1, beats[:, :, None].expand(-1, -1, seen.shape[2]))
+            after, _ = self.remember(of_beats)
+            memory = nn.functional.pad(after, (0, 0, 1, 0))  # at first nothing is remembered
+            known.append(memory.gather(1, before[:, :, None].expand(-1, -1, memory.shape[2])))
+        weights = self._masked()
+        hidden = nn.functional.linear(torch.cat(known, 2), weights["weigh.weight"], self.weigh.bias)
+        hidden = self.dropout(torch.relu(hidden))
+        return {
+            head: nn.functional.linear(hidden, weights[f"head.{head}.weight"], layer.bias)
+            for head, layer in self.head.items()
+        }
+
+    def _masked(self) -> dict[str, Tensor]:
+        """The weights that some inputs must not reach, with zeros there."""
+        heads = {
+            f"head.{head}.weight": layer.weight * self.get_buffer(f"_told_{head}") for head, layer in self.head.items()
+        }
+        return {"weigh.weight": self.weigh.weight * self.get_buffer("_weighed"), **heads}
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The weights by the names that `training.export` reads."""
-        state = self.state_dict().items()
-        return {name: value.float().cpu().numpy() for name, value in state if value.is_floating_point()}
+        state = self.state_dict() | self._masked()
+        return {
+            name: value.detach().float().cpu().numpy() for name, value in state.items() if value.is_floating_point()
+        }

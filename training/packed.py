@@ -11,12 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.windows import R_INDEX, WINDOW_SAMPLES
-from training.records import UNKNOWN, Lead
+from training.records import Lead
 
 AFTER_R = WINDOW_SAMPLES - R_INDEX
-COVERED = WINDOW_SAMPLES * 3 // 4
-"""A window has a rhythm when at least this much of it, its end included, does."""
-
 FINEST_MV, COARSEST_MV = 0.0025, 0.01
 """Resolution of the packed signals. mitdb itself was recorded in steps of 0.005 mV."""
 
@@ -32,9 +29,8 @@ class Packed:
     record: NDArray[np.str_]  # (lead,)
     lead: NDArray[np.int64]  # (lead,) its number in the record
     validation: NDArray[np.bool_]  # (lead,)
-    beats: NDArray[np.int64]  # (beat, 4): row of its lead, R peak, beat label, rhythm label
-    spans: NDArray[np.int64]  # (span, 5): row of its lead, first and last window end, rhythm label, stratum
-    strata: NDArray[np.str_]  # names
+    beats: NDArray[np.int64]  # (beat, 3): row of its lead, R peak, beat label
+    windows: NDArray[np.int32]  # (window, 5): row of its lead, place of R_INDEX, is it a beat, beat and rhythm truth
     lost: NDArray[np.int64]  # (stretch, 3): row of its lead, first missing sample, one past the last
 
     def missing(self) -> NDArray[np.bool_]:
@@ -55,33 +51,28 @@ class Packed:
     @classmethod
     def load(cls, path: Path) -> Packed:
         with np.load(path) as file:
-            zigzag = sum(file[f"plane{byte}"].astype(np.int64) << 8 * byte for byte in range(3))
-            steps = (zigzag >> 1) ^ -(zigzag & 1)
-            counts = np.cumsum(np.cumsum(steps)).astype(np.int16)
+            zigzag = np.zeros(len(file["plane0"]), np.uint32)
+            for byte in range(3):
+                zigzag |= file[f"plane{byte}"].astype(np.uint32) << np.uint32(8 * byte)
+            steps = ((zigzag >> 1) ^ (0 - (zigzag & 1))).astype(np.int16)  # sums of 16 bits are right modulo 2 ** 16
+            counts = np.cumsum(np.cumsum(steps, dtype=np.int16), dtype=np.int16)
             return cls(counts, **{name: file[name] for name in cls.__slots__ if name != "counts"})
 
 
 def pack(leads: Iterable[tuple[Lead, bool]]) -> Packed:
     """Leads, each with whether it validates, as one."""
-    counts, lsb_mv, names, beats, spans, lost = [], [], [], [], [], []
-    strata: dict[str, int] = {}
+    counts, lsb_mv, names, lost = [], [], [], []
+    beats: list[NDArray[np.int64]] = []
+    windows: list[NDArray[np.int64]] = []
     for row, (lead, validates) in enumerate(leads):
         rms_mv = float(np.sqrt(np.mean(lead.ecg_mv**2)))
         step_mv = float(np.clip(rms_mv / 40, FINEST_MV, COARSEST_MV))
         counts.append(np.clip(np.round(lead.ecg_mv / step_mv), -32767, 32767).astype(np.int16))
         lsb_mv.append(step_mv)
         names.append((lead.database, lead.record, lead.lead, validates))
-        ends = [
-            (row, first + COVERED, last, rhythm, strata.setdefault(stratum, len(strata)))
-            for first, last, rhythm, stratum in lead.spans
-            if first + COVERED < last
-        ]
-        spans += ends
-        beats += [
-            (row, r_peak, label, _rhythm(ends, r_peak + AFTER_R))
-            for r_peak, label in lead.beats
-            if r_peak + AFTER_R <= len(lead.ecg_mv)
-        ]
+        for table, rows in ((beats, lead.beats), (windows, lead.windows)):
+            whole = rows[rows[:, 0] + AFTER_R <= len(lead.ecg_mv)]
+            table.append(np.concatenate([np.full((len(whole), 1), row), whole], axis=1))
         edges = np.flatnonzero(np.diff(np.concatenate([[False], lead.missing, [False]])))
         lost += [(row, first, end) for first, end in edges.reshape(-1, 2)]
     database, record, number, validation = zip(*names, strict=True)
@@ -93,12 +84,7 @@ def pack(leads: Iterable[tuple[Lead, bool]]) -> Packed:
         record=np.array(record),
         lead=np.array(number),
         validation=np.array(validation),
-        beats=np.array(beats, np.int64).reshape(-1, 4),
-        spans=np.array(spans, np.int64).reshape(-1, 5),
-        strata=np.array(list(strata)),
+        beats=np.concatenate(beats),
+        windows=np.concatenate(windows).astype(np.int32),
         lost=np.array(lost, np.int64).reshape(-1, 3),
     )
-
-
-def _rhythm(spans: list[tuple[int, int, int, int, int]], end: int) -> int:
-    return next((rhythm for _, first, last, rhythm, _ in spans if first <= end <= last), UNKNOWN)

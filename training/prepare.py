@@ -32,7 +32,12 @@ def leads(data: Path, seed: int) -> Iterator[tuple[Lead, bool]]:
     held_out = set(fifths([lead.record for lead in challenge])[1])
     yield from ((lead, lead.record in held_out) for lead in challenge)
     motion = filtered(motion_mv(MOTION_S, np.random.default_rng(seed)), RATE_HZ)
-    yield Lead("made", "motion", 0, motion.ecg_mv, motion.missing, np.zeros((0, 2), np.int64), ()), False
+    yield (
+        Lead(
+            "made", "motion", 0, motion.ecg_mv, motion.missing, np.zeros((0, 2), np.int64), np.zeros((0, 4), np.int64)
+        ),
+        False,
+    )
 
 
 def main() -> None:
@@ -44,7 +49,7 @@ def main() -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     packed.save(arguments.output)
     hours = len(packed.counts) / RATE_HZ / 3600
-    print(f"{hours:.0f} h in {len(packed.record)} leads, {len(packed.beats)} beats, {len(packed.spans)} rhythms")
+    print(f"{hours:.0f} h in {len(packed.record)} leads, {len(packed.windows)} windows")
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.0f} MB")
 
 

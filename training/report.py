@@ -1,6 +1,7 @@
 """What a model on disk is worth, by the very code that runs on the device: `python -m training.report MODEL`.
 
-Windows go from the records through `dsp` and `engines`. `--test` looks at mitdb DS2: once, for a model that ships.
+Windows go from the records through `dsp` and `engines`, in their order and with the network's memory. `--test` looks at
+mitdb DS2: once, for a model that ships.
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ from dsp.windows import WINDOW_SAMPLES, normalise
 from ec57.sets import MITDB_DS2
 from engines.backend import Backend, open_backend
 from engines.model import SHIPPED, load
-from training.packed import AFTER_R, COVERED
-from training.records import EVERY, FUSION, SNAP_ANYWHERE, UNKNOWN, Lead, N, S, V, at_peak, cinc2017_leads, wfdb_leads
-from training.score import Judged, metrics, ratio
+from training.labels import ONE_BEAT, N, S, V, bits
+from training.layout import HEADS, LEARNED
+from training.packed import AFTER_R
+from training.records import Lead, cinc2017_leads, wfdb_leads
+from training.runs import run_of
+from training.score import Judged, judged, metrics, ratio
 from training.splits import data_folder, fifths, splits
 
 LEARNING_SAMPLES = 5 * 60 * 250
 """EC57 leaves the first five minutes out."""
+
+FUSION = 3
+"""The column of fusion beats in the counts."""
 
 
 def window(lead: Lead, end: int) -> NDArray[np.float32]:
@@ -37,57 +44,68 @@ def window(lead: Lead, end: int) -> NDArray[np.float32]:
     return normalise(ecg_mv, missing)
 
 
-def judged(engine: Backend, head: int, rows: Iterator[tuple[Lead, int, int]]) -> Judged:
-    """The logarithms of head `head`'s probabilities for windows (lead, R peak, truth)."""
-    logits, truth, names = [], [], []
-    for lead, r_peak, label in rows:
-        logits.append(np.log(engine.infer(window(lead, r_peak + AFTER_R))[head][0].astype(float) + 1e-12))
-        truth.append(label)
-        names.append((lead.database, lead.record))
-    database, record = np.array(names).T
-    return Judged(np.array(logits), np.array(truth), database, record)
+def windows_of(lead: Lead) -> NDArray[np.int64]:
+    """Those that lie within the recording."""
+    return lead.windows[lead.windows[:, 0] + AFTER_R <= len(lead.ecg_mv)]
 
 
-def beat_rows(leads: Iterator[Lead], after: int = 0) -> Iterator[tuple[Lead, int, int]]:
-    """A row for each beat at its reference R peak."""
-    for lead in leads:
-        for r_peak, label in lead.beats:
-            if after <= r_peak and r_peak + AFTER_R <= len(lead.ecg_mv):
-                yield lead, int(r_peak), int(label)
+def logits(engine: Backend, lead: Lead) -> dict[str, NDArray[np.float32]]:
+    """The logarithms of the probabilities of what each head learned, for the windows of a lead, from its beginning on.
+
+    What the model adds up stays with the one that it is added to.
+    """
+    windows = windows_of(lead)
+    engine.forget()
+    found: list[tuple[NDArray[np.float32], ...]] = []
+    if len(windows):
+        for place, rr in zip(windows[:, 0], run_of(0, windows, len(windows), 1.0)["rr"], strict=True):
+            found.append(engine.infer(window(lead, int(place) + AFTER_R), rr[None]))
+    shares = {
+        head: np.array([answers[index][0] for answers in found]).reshape(-1, len(labels))
+        for index, (head, labels) in enumerate(HEADS.items())
+    }
+    return {head: np.log(each @ _learned(head) + 1e-12) for head, each in shares.items()}
 
 
-def rhythm_rows(leads: Iterator[Lead]) -> Iterator[tuple[Lead, int, int]]:
-    """A row for each half second or second, at the largest deflection there, as a detector would."""
-    for lead in leads:
-        for first, last, rhythm, stratum in lead.spans:
-            for end in range(max(first + COVERED, WINDOW_SAMPLES), last + 1, EVERY[lead.database]):
-                r_peak = at_peak(lead.ecg_mv, end - AFTER_R, SNAP_ANYWHERE)
-                yield lead, min(r_peak, len(lead.ecg_mv) - AFTER_R), UNKNOWN if stratum == "vt" else rhythm
+def _learned(head: str) -> NDArray[np.float32]:
+    """(label, learned): of the learned classes of a label the one that bears its name."""
+    same = [[label == name for name in LEARNED[head]] for label in HEADS[head]]
+    return np.array(same, np.float32)
 
 
-def first_leads(data: Path, database: str, names: list[str], **also: int) -> Iterator[Lead]:
+def judged_leads(engine: Backend, leads: Iterator[Lead]) -> dict[str, Judged]:
+    found = [(logits(engine, lead), windows_of(lead), lead) for lead in leads]
+    names = [np.repeat([[lead.database], [lead.record]], len(windows), axis=1) for _, windows, lead in found]
+    return judged(
+        {head: np.concatenate([values[head] for values, _, _ in found]) for head in HEADS},
+        np.concatenate([windows for _, windows, _ in found]),
+        *np.concatenate(names, axis=1),
+    )
+
+
+def first_leads(data: Path, database: str, names: list[str]) -> Iterator[Lead]:
     for name in tqdm(names, desc=database, unit="record"):
-        yield next(wfdb_leads(data / database, name, **also))
+        yield next(wfdb_leads(data / database, name))
 
 
 def validate(engine: Backend, data: Path) -> dict[str, float]:
     """The metrics of training's end, on the same patients."""
     table = splits(data)
-    beats = (first_leads(data, name, table[name]["validation"]) for name in ("mitdb", "svdb"))
-    rhythms = (first_leads(data, name, table[name]["validation"]) for name in ("vfdb", "cudb"))
+    parts = [first_leads(data, name, table[name]["validation"]) for name in ("mitdb", "svdb", "vfdb", "cudb")]
     challenge = {lead.record: lead for lead in cinc2017_leads(data / "cinc2017" / "train.npz")}
     held_out = (challenge[name] for name in tqdm(fifths(sorted(challenge))[1], desc="cinc2017", unit="record"))
-    found = {
-        "beat": judged(engine, 0, beat_rows(chain.from_iterable(beats))),
-        "rhythm": judged(engine, 1, rhythm_rows(chain(chain.from_iterable(rhythms), held_out))),
-    }
-    return metrics(found, {"beat": np.zeros(3), "rhythm": np.zeros(4)})
+    found = judged_leads(engine, chain(*parts, held_out))
+    return metrics(found, {head: np.zeros(len(learned)) for head, learned in LEARNED.items()})
 
 
-def counts(truth: NDArray[np.int64], called: NDArray[np.int64]) -> NDArray[np.int64]:
+def counts(engine: Backend, lead: Lead, after: int) -> NDArray[np.int64]:
     """(truth N S V F, called N S V), how many."""
+    windows = windows_of(lead)
+    called = logits(engine, lead)["beat"].argmax(axis=1)
     table = np.zeros((4, 3), np.int64)
-    np.add.at(table, (truth, called), 1)
+    for column, truth in enumerate([*ONE_BEAT, bits(N, V)]):
+        chosen = (windows[:, 2] == truth) & (windows[:, 0] >= after)
+        table[column] = np.bincount(called[chosen], minlength=3)
     return table
 
 
@@ -108,17 +126,11 @@ def ec57(table: NDArray[np.int64]) -> dict[str, float]:
 
 def test(engine: Backend, data: Path) -> dict[str, object]:
     """Mitdb DS2, first lead, reference R peaks, after five minutes."""
-    leads = first_leads(data, "mitdb", MITDB_DS2, fusion=FUSION)
-    found = judged(engine, 0, beat_rows(leads, LEARNING_SAMPLES))
-    called = found.logits.argmax(axis=1)
-    each = {
-        name: counts(found.truth[found.record == name], called[found.record == name])
-        for name in np.unique(found.record)
-    }
+    each = {lead.record: counts(engine, lead, LEARNING_SAMPLES) for lead in first_leads(data, "mitdb", MITDB_DS2)}
     return {
         "gross": ec57(sum(each.values(), np.zeros((4, 3), np.int64))),
         "gross without 232": ec57(sum((each[name] for name in each if name != "232"), np.zeros((4, 3), np.int64))),
-        "counts, truth N S V F by called N S V": {str(name): table.tolist() for name, table in each.items()},
+        "counts, truth N S V F by called N S V": {name: table.tolist() for name, table in each.items()},
     }
 
 

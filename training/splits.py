@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ec57.sets import MITDB_DS1
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +25,7 @@ MITDB_VALIDATION = ["114", "124", "205", "220"]
 MITDB_TRAIN = [name for name in MITDB_DS1 if name not in {*STRESSED, *MITDB_VALIDATION}]
 
 VFDB_VALIDATION = ["426", "427", "428", "429"]
+FOLDED = ("mitdb", "svdb", "vfdb", "cudb", "cinc2017")
 NOISE_TRAIN = ["bw", "ma"]
 """Of nstdb. Its electrode motion (`em`) is what the stress test adds: never trained on."""
 
@@ -41,6 +45,15 @@ def fifths(records: list[str]) -> tuple[list[str], list[str]]:
     """(training, validation): every fifth record is held out."""
     held_out = set(records[::5])
     return [name for name in records if name not in held_out], sorted(held_out)
+
+
+def fold(database: NDArray[np.str_], record: NDArray[np.str_], number: int, folds: int = 5) -> NDArray[np.bool_]:
+    """For each lead, whether its patient validates in fold `number`: cross-validation over all who may train."""
+    validates = np.zeros(len(record), bool)
+    for name in FOLDED:
+        chosen = np.unique(record[database == name])[number::folds]
+        validates |= (database == name) & np.isin(record, chosen)
+    return validates
 
 
 def splits(data: Path) -> dict[str, dict[str, list[str]]]:

@@ -1,6 +1,8 @@
-"""Logits on the windows of the validation patients."""
+"""Logits on all windows of the validation patients, in their order and with their memory."""
 
 from __future__ import annotations
+
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -9,42 +11,65 @@ from torch import Tensor
 
 from training.cutter import Cutter, normalise
 from training.network import Network
-from training.packed import AFTER_R, Packed
-from training.records import EVERY, UNKNOWN
-from training.score import Judged
+from training.packed import Packed
+from training.runs import run_of
+from training.score import Judged, judged
 
 CHUNK = 4096
+TOGETHER = 64
+"""Records that are judged side by side."""
 
 
 class Validation:
-    """Fixed windows of the validation patients, first leads only, at reference R peaks or where a peak stands out."""
+    """First leads only; beats where the annotations or, without, the detector have them."""
 
-    def __init__(self, packed: Packed, cutter: Cutter) -> None:
+    def __init__(self, packed: Packed, cutter: Cutter, *, intervals: bool) -> None:
         self._packed, self._cutter = packed, cutter
         counts = packed.validation & (packed.lead == 0)
-        self._beats = packed.beats[counts[packed.beats[:, 0]]][:, :3]
-        rows, ends, truth = [], [], []
-        for row, first, last, rhythm, stratum in packed.spans[counts[packed.spans[:, 0]]]:
-            if every := EVERY.get(str(packed.database[row])):
-                wanted = np.arange(max(first, 1000), last + 1, every)
-                rows.append(np.full(len(wanted), row))
-                ends.append(wanted)
-                truth.append(np.full(len(wanted), UNKNOWN if packed.strata[stratum] == "vt" else rhythm))
-        self._rhythms = np.stack([np.concatenate(rows), np.concatenate(ends) - AFTER_R, np.concatenate(truth)], 1)
+        self._windows = packed.windows[counts[packed.windows[:, 0]]].astype(np.int64)
+        of_row = [np.array(list(rows)) for _, rows in groupby(self._windows, key=lambda window: window[0])]
+        runs = [run_of(int(rows[0, 0]), rows[:, 1:], len(rows), 1.0) for rows in of_row]
+        self._order = sorted(range(len(runs)), key=lambda index: len(runs[index]["places"]))
+        self._first = np.cumsum([0, *(len(rows) for rows in of_row)])
+        self._runs = runs
+        if not intervals:
+            for run in runs:
+                run["rr"][:, :-1] = 0
 
     def judge(self, network: Network) -> dict[str, Judged]:
-        beats, rhythms = (torch.from_numpy(table).to(self._cutter.device) for table in (self._beats, self._rhythms))
-        peaks = self._cutter.snapped(rhythms[:, 0], rhythms[:, 1])
-        return {
-            "beat": self._judged(network, "beat", self._beats, beats[:, 1]),
-            "rhythm": self._judged(network, "rhythm", self._rhythms, peaks),
-        }
+        logits = self._logits(network)
+        rows = self._windows[:, 0]
+        return judged(logits, self._windows[:, 1:], self._packed.database[rows], self._packed.record[rows])
 
     @torch.no_grad()
-    def _judged(self, network: Network, head: str, table: NDArray[np.int64], r_peaks: Tensor) -> Judged:
+    def _logits(self, network: Network) -> dict[str, NDArray[np.float32]]:
         network.eval()
-        rows = torch.from_numpy(table[:, 0]).to(self._cutter.device)
-        chunks = zip(rows.split(CHUNK), r_peaks.split(CHUNK), strict=True)
-        logits = [network(normalise(*self._cutter.cut(*chunk)))[head] for chunk in chunks]
-        names = (self._packed.database[table[:, 0]], self._packed.record[table[:, 0]])
-        return Judged(torch.cat(logits).double().cpu().numpy(), table[:, 2], *names)
+        device = self._cutter.device
+        table = torch.from_numpy(self._windows).to(device)
+        pooled = torch.cat(
+            [network.pool(normalise(*self._cutter.cut(chunk[:, 0], chunk[:, 1]))) for chunk in table.split(CHUNK)]
+        )
+        found = {head: np.zeros((len(table), layer.out_features), np.float32) for head, layer in network.head.items()}
+        for begin in range(0, len(self._order), TOGETHER):
+            group = self._order[begin : begin + TOGETHER]
+            longest = max(len(self._runs[index]["places"]) for index in group)
+            seen = torch.zeros(len(group), longest, pooled.shape[1], device=device)
+            for place, index in enumerate(group):
+                span = slice(self._first[index], self._first[index + 1])
+                seen[place, : span.stop - span.start] = pooled[span]
+            parts = [self._padded([self._runs[index][name] for index in group], longest) for name in PARTS]
+            logits = network.judge(seen, *parts)
+            for place, index in enumerate(group):
+                span = slice(self._first[index], self._first[index + 1])
+                for head, values in logits.items():
+                    found[head][span] = values[place, : span.stop - span.start].float().cpu().numpy()
+        return found
+
+    def _padded(self, arrays: list[np.ndarray], longest: int) -> Tensor:
+        padded = [
+            np.concatenate([each, np.zeros((longest - len(each), *each.shape[1:]), each.dtype)]) for each in arrays
+        ]
+        return torch.from_numpy(np.stack(padded)).to(self._cutter.device)
+
+
+PARTS = ("rr", "beats", "before")

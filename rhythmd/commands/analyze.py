@@ -73,7 +73,7 @@ def _one(record: str, lead: str | None, directory: Path, config: Config) -> Reco
     try:
         recording = find(record, lead)
         with open_backend(config.engine.backend, model) as backend:
-            analysis = analyze(recording, backend.infer, model.manifest.heads, config.alerts)
+            analysis = analyze(recording, backend, model.manifest.heads, config.alerts)
     except RecordError as error:
         return error
     try:

@@ -103,7 +103,7 @@ def _analyze(task: tuple[Config, dict[str, np.ndarray]]) -> dict[str, str]:
     with open_backend(config.engine.backend, model) as backend:
         for name, counts in signals.items():
             recording = Recording(name, "ECG", RATE_HZ, counts.astype(float), COUNTS_PER_MV)
-            analysis = analyze(recording, backend.infer, model.manifest.heads, config.alerts)
+            analysis = analyze(recording, backend, model.manifest.heads, config.alerts)
             found[name] = rhythm_changes(analysis.episodes)[-1][1]
     return found
 

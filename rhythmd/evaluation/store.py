@@ -121,7 +121,7 @@ def _analyze(task: tuple[Path, Path, Config, Maker]) -> str | None:
         return str(error)
     model = find_model(config.engine.model)
     with open_backend(config.engine.backend, model) as backend:
-        found = analysis.analyze(recording, backend.infer, model.manifest.heads, config.alerts)
+        found = analysis.analyze(recording, backend, model.manifest.heads, config.alerts)
     analysis.write_annotations(found, recording, folder)
     analysis.write_alerts(found, recording, folder)
     run = Run(
