@@ -113,7 +113,7 @@ def _analysis() -> None:
     model, recording = find_model(Config().engine.model), shipped()
     with open_backend("onnxruntime", model) as backend:
         began = process_time()
-        analyze(recording, backend.infer, model.manifest.heads, Config().alerts)
+        analyze(recording, backend, model.manifest.heads, Config().alerts)
         took_s = process_time() - began
     day_s = 86_400 * recording.rate_hz / recording.samples * took_s
     _line("analysis of 24 h, from that of 35 min", f"{day_s:8.1f} s on one core")

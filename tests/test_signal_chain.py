@@ -74,7 +74,10 @@ def given_out(name: str, blocks: Iterable[Block]) -> tuple[list[Block], list[Any
 def as_bytes(signal: list[Block], events: list[Any]) -> tuple[Any, ...]:
     """Everything in it, to the last bit."""
     samples = [block for block in signal if len(block.ecg_mv)]
-    flat = [replace(event, ecg=event.ecg.tobytes()) if isinstance(event, Window) else event for event in events]
+    flat = [
+        replace(event, ecg=event.ecg.tobytes(), rr=event.rr.tobytes()) if isinstance(event, Window) else event
+        for event in events
+    ]
     fields = [tuple(getattr(event, field) for field in event.__slots__) for event in flat]
     return (
         samples[0].start if samples else None,

@@ -21,10 +21,10 @@ def test_a_tape_says_what_the_analysis_says_and_other_thresholds_other_things():
     recording.counts[250 * 30 : 250 * 40] = np.nan  # two sessions
     model = find_model(Config().engine.model)
     with open_backend("onnxruntime", model) as backend:
-        tape = Tape(recording, backend.infer, model.manifest.heads)
+        tape = Tape(recording, backend, model.manifest.heads)
     with open_backend("onnxruntime", model) as backend:
         often, seldom = (
-            analyze(recording, backend.infer, model.manifest.heads, alerts)
+            analyze(recording, backend, model.manifest.heads, alerts)
             for alerts in (Alerts(frequent_pvc=FrequentPvc(per_minute=2)), Alerts())
         )
     assert tape.judged_by(Alerts()) == replace(seldom, detections=())

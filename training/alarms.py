@@ -80,7 +80,7 @@ def cases(one: Labelled) -> list[Case]:
     kind = KIND_OF[one.alarm]
     model = find_model(config.engine.model)
     with open_backend("onnxruntime", model) as backend:
-        tape = Tape(read(str(one.path)), backend.infer, model.manifest.heads)
+        tape = Tape(read(str(one.path)), backend, model.manifest.heads)
     found = []
     for setting in SETTINGS[kind]:
         events = tape.judged_by(structs.replace(Alerts(), **{kind: setting})).alerts

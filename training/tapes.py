@@ -15,8 +15,9 @@ from daemon.alerts import AlertEvent
 from daemon.config import Alerts
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
-from daemon.judge import Infer, Judge
+from daemon.judge import Judge
 from dsp.signal import Window
+from engines.backend import Backend
 from engines.model import Head
 from rhythmd.analysis import Analysis, Source, collected, judged
 
@@ -29,30 +30,49 @@ _NO_ECG = np.zeros(0, np.float32)
 class Tape:
     """One recording's."""
 
-    def __init__(self, recording: Source, infer: Infer, heads: tuple[Head, ...]) -> None:
+    def __init__(self, recording: Source, engine: Backend, heads: tuple[Head, ...]) -> None:
         self._name, self._heads = recording.name, heads
         self._calls: list[Call] = []
         self._answers: list[Answers] = []
-        judge = Judge(self._listened(infer), heads, Alerts(), origin=recording.name)
+        judge = Judge(_Recorder(engine, self._answers), heads, Alerts(), origin=recording.name)
         for _ in judged(recording, cast("Judge", _Listener(judge, self._calls))):
             pass
 
-    def _listened(self, infer: Infer) -> Infer:
-        def answer(*inputs: np.ndarray) -> Answers:
-            self._answers.append(tuple(each.copy() for each in infer(*inputs)))
-            return self._answers[-1]
-
-        return answer
-
     def judged_by(self, alerts: Alerts) -> Analysis:
         """What would have been said with these thresholds."""
-        answers = iter(self._answers)
-        judge = Judge(lambda *_: next(answers), self._heads, alerts, origin=self._name)
+        judge = Judge(_Player(self._answers), self._heads, alerts, origin=self._name)
         return collected(self._said(judge))
 
     def _said(self, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
         for name, args, kwargs in self._calls:
             yield from getattr(judge, name)(*args, **kwargs)
+
+
+class _Recorder:
+    """An engine whose answers are kept."""
+
+    def __init__(self, engine: Backend, answers: list[Answers]) -> None:
+        self._engine, self._answers = engine, answers
+
+    def infer(self, *inputs: np.ndarray) -> Answers:
+        self._answers.append(tuple(each.copy() for each in self._engine.infer(*inputs)))
+        return self._answers[-1]
+
+    def forget(self) -> None:
+        self._engine.forget()
+
+
+class _Player:
+    """An engine that says again what was kept."""
+
+    def __init__(self, answers: list[Answers]) -> None:
+        self._answers = iter(answers)
+
+    def infer(self, *_: np.ndarray) -> Answers:
+        return next(self._answers)
+
+    def forget(self) -> None:
+        """What was said then has its memory in it."""
 
 
 class _Listener:
