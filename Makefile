@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+GPU_VENV ?= .venv-gpu
 
 .PHONY: demo test check bench size test-gpu test-image clean
 
@@ -22,8 +23,8 @@ bench: $(VENV)/dev.installed  ## what it costs: throughput, live load, latency, 
 size:  ## lines of the runtime, by module
 	@wc -l daemon/*.py daemon/*/*.py dsp/*.py engines/*.py | sort -n
 
-test-gpu: $(VENV)/dev.installed  ## what needs an NVIDIA GPU with TensorRT
-	$(BIN)/python -m pytest -m gpu
+test-gpu: $(if $(GPU_PYTHON),,$(GPU_VENV)/installed)  ## what needs an NVIDIA GPU with TensorRT; GPU_PYTHON=python3.10: without a venv
+	$(or $(GPU_PYTHON),$(GPU_VENV)/bin/python) -m pytest -m gpu
 
 test-image:  ## build Dockerfile.jetson on a stand-in base and run the demo in it; needs root or Docker
 	tests/image/build.sh
@@ -42,5 +43,10 @@ $(VENV)/dev.installed: $(VENV)/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
+$(GPU_VENV)/installed: pyproject.toml  # TensorRT comes from apt, so the venv sees the system's packages
+	@$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	$(GPU_VENV)/bin/pip install --quiet --ignore-installed --editable '.[dev,jetson]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GPU_VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -68,7 +68,7 @@ def measure(
         for _ in range(COLD_CALLS):
             time.sleep(pause_s)
             cold.append(took_us(backend, inputs))
-        for _ in range(WARMING_CALLS):
+        for _ in range(min(WARMING_CALLS, calls // 5)):
             backend.infer(*inputs)
         with open_meter() as meter:
             drawn = meter[0]() if meter else 0.0

@@ -263,6 +263,9 @@ def test_a_machine_without_a_meter_says_none(tmp_path):
 
 # On the GPU
 
+QUICK = plans.Options(level=0)
+"""The kernels are not what is tested here."""
+
 
 @pytest.fixture
 def gpu_model(tmp_path):
@@ -278,7 +281,7 @@ def noise(monkeypatch):
 
 @pytest.mark.gpu
 def test_build_leaves_a_verified_plan_that_the_backend_takes(gpu_model, noise, capsys):
-    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--precision", "fp16") == 0
+    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "fp16") == 0
     plan = find_plan(gpu_model, plans.here())
     said = capsys.readouterr().out
     assert "fp16: " in said
@@ -291,7 +294,7 @@ def test_build_leaves_a_verified_plan_that_the_backend_takes(gpu_model, noise, c
 @pytest.mark.gpu
 def test_auto_keeps_the_fastest_that_passes_and_only_that(gpu_model, noise, cache, capsys):
     keep_scales(calibrate(gpu_model, some_examples(gpu_model), "noise"), cached_path(gpu_model))
-    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--precision", "auto", "--json") == 0
+    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "auto", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [each["precision"] for each in told["tried"]] == list(PRECISIONS)
     passing = {each["precision"]: each["p50_us"] for each in told["tried"] if each["passed"]}
@@ -304,18 +307,18 @@ def test_auto_keeps_the_fastest_that_passes_and_only_that(gpu_model, noise, cach
 @pytest.mark.gpu
 def test_int8_without_scales_names_the_command_and_auto_goes_on_without_it(gpu_model, noise, capsys):
     with pytest.raises(EngineError, match=r"has no INT8 scales; .*--precision int8 --data DIR"):
-        rhythmd_engine("build", "--model", gpu_model.onnx, "--precision", "int8")
-    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--precision", "auto") == 0
+        rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "int8")
+    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "auto") == 0
     assert "int8: " in capsys.readouterr().out
 
 
 @pytest.mark.gpu
 def test_a_plan_that_strays_is_refused_and_the_one_before_goes_on_serving(gpu_model, noise, capsys, monkeypatch):
-    assert rhythmd_engine("build", "--model", gpu_model.onnx) == 0
+    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0) == 0
     serving = find_plan(gpu_model, plans.here())
     far = msgspec.structs.replace(calibrate(gpu_model, some_examples(gpu_model), "noise"), activations={"b": 1e-6})
     keep_scales(far, cached_path(gpu_model))
-    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--precision", "int8") == 1
+    assert rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "int8") == 1
     said = capsys.readouterr().out
     assert "KL divergence" in said
     assert "nothing passed" in said
@@ -325,7 +328,7 @@ def test_a_plan_that_strays_is_refused_and_the_one_before_goes_on_serving(gpu_mo
 
 @pytest.mark.gpu
 def test_verify_tells_and_keeps_a_verdict(gpu_model, noise, capsys):
-    plan = build_plan(gpu_model, "fp32")
+    plan = build_plan(gpu_model, "fp32", options=QUICK)
     assert plan.verdict is None
     assert rhythmd_engine("verify", "--model", gpu_model.onnx) == 0
     said = capsys.readouterr().out
@@ -343,7 +346,7 @@ def test_tensorrts_own_calibrator_builds_and_its_cache_is_used_again(gpu_model, 
 
     if not hasattr(cuda.trt, "IInt8EntropyCalibrator2"):
         pytest.skip(f"TensorRT {cuda.trt.__version__} has none")
-    words = ("build", "--model", gpu_model.onnx, "--precision", "int8", "--classic")
+    words = ("build", "--model", gpu_model.onnx, "--precision", "int8", "--classic", "--level", 0)
     with pytest.raises(EngineError, match="no calibration cache"):
         rhythmd_engine(*words)
     monkeypatch.setattr(Windows, "given", lambda _: (some_examples(gpu_model), "noise"))
@@ -368,13 +371,13 @@ def test_the_timings_of_one_build_make_the_next_fast_and_damaged_ones_are_left_a
 
 @pytest.mark.gpu
 def test_a_full_disk_while_a_plan_is_built_leaves_nothing_half_written(gpu_model, noise, cache):
-    build_plan(gpu_model, "fp32")
+    build_plan(gpu_model, "fp32", options=QUICK)
     before = {path.name: path.read_bytes() for path in cache.glob("*.plan*")}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         with pytest.raises(EngineError, match="File too large; make room there"):
-            rhythmd_engine("build", "--model", gpu_model.onnx, "--precision", "fp16")
+            rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "fp16")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name: path.read_bytes() for path in cache.glob("*.plan*")} == before
