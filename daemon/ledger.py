@@ -189,9 +189,9 @@ def open_ledger(folder: Path) -> Iterator[Ledger]:
     set_aside = None
     try:
         db = _connect(path)
+    except sqlite3.OperationalError:  # the disk's fault (full, read-only, locked), not the file's: that stays
+        raise
     except sqlite3.DatabaseError as error:
-        if "unable to open" in str(error) or "locked" in str(error):
-            raise
         set_aside = _set_aside(path)
         log.error("%s cannot be read (%s): it is now %s, and a new one begins", path, error, set_aside)
         db = _connect(path)
