@@ -11,7 +11,8 @@ from daemon.alerts import AlertEvent
 from daemon.config import Alerts
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
-from daemon.judge import Judge
+from daemon.judge import LETTERS, Judge
+from daemon.judge import RHYTHMS as ASKED_RHYTHMS
 from daemon.reporting import TimeLine
 from dsp.signal import RATE_HZ, Window
 from dsp.windows import WINDOW_SAMPLES
@@ -19,7 +20,7 @@ from ec57.annotations import Annotations
 from ec57.annotations import read as read_annotations
 from engines.errors import EngineError
 from engines.examples import UNKNOWN, Example, spread
-from engines.model import Manifest, Model
+from engines.model import Head, Manifest, Model
 from rhythmd import recording
 from rhythmd.analysis import judged
 from rhythmd.recording import RecordError, Recording
@@ -49,6 +50,10 @@ RHYTHMS = {
     ),
 }
 """By the names of WFDB's rhythm annotations. Atrial flutter stays out: nobody agrees on it."""
+
+
+_ASKED = (Head("beat", tuple(LETTERS)), Head("rhythm", (*sorted(ASKED_RHYTHMS), "other")))
+"""What the judge asks of a model; it need not be the one that is tried here."""
 
 
 def of_folder(
@@ -94,21 +99,21 @@ def thinned(examples: list[Example], manifest: Manifest, each: int) -> list[Exam
 def of_recording(one: Recording, notes: Annotations, model: Model) -> Iterator[Example]:
     """One lead through the daemon's rooms. No network is run: what one reads depends on the signal alone."""
     truth = Truth(notes, one.rate_hz, model.manifest)
-    watching = _Watching(model.manifest)
+    watching = _Watching()
     for _ in judged(one, watching):
         pass
     line = TimeLine(one.rate_hz, one.begins)
     for index, (window, inputs) in enumerate(watching.seen):
-        yield Example(inputs, truth.of(window, line), begins=index == 0)
+        yield Example(inputs[: len(model.manifest.inputs)], truth.of(window, line), begins=index == 0)
 
 
 class _Watching(Judge):
     """A judge that notes what it asks an engine for each window, and is never told anything."""
 
-    def __init__(self, manifest: Manifest) -> None:
-        super().__init__(self, manifest.heads, Alerts(), origin="")
+    def __init__(self) -> None:
+        super().__init__(self, _ASKED, Alerts(), origin="")
         self.seen: list[tuple[Window, tuple[np.ndarray, ...]]] = []
-        self._undecided = tuple(np.full((1, len(head.labels)), 1 / len(head.labels)) for head in manifest.heads)
+        self._undecided = tuple(np.full((1, len(head.labels)), 1 / len(head.labels)) for head in _ASKED)
         self._asking: Window | None = None
 
     def window(self, window: Window) -> list[JudgedBeat | AlertEvent | Episode]:
