@@ -18,6 +18,7 @@ from typing import Any
 from daemon.config import Config, ConfigError
 from daemon.judging import open_judging
 from daemon.listening import Listener
+from daemon.metrics import Metrics, open_metrics
 from daemon.notify import notify
 from daemon.port import PortError, Reader
 from daemon.publish import resolve
@@ -80,11 +81,11 @@ def stop_asked() -> Iterator[int]:
 
 def run(config: Config) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit code: 0, or 1 when a room broke."""
-    with stop_asked() as asked:
-        return supervise(config, asked, notify)
+    with stop_asked() as asked, open_metrics(config.metrics.port) as metrics:
+        return supervise(config, asked, notify, metrics)
 
 
-def supervise(config: Config, asked: int, tell: Callable[[str], None]) -> int:
+def supervise(config: Config, asked: int, tell: Callable[[str], None], metrics: Metrics) -> int:
     """Start the rooms, tell systemd how they do, and stop them, each after the one that feeds it."""
     if not config.patch.port:
         raise ConfigError("patch.port: no port is given; `rhythmd doctor` lists the ports that are there")
@@ -92,7 +93,8 @@ def supervise(config: Config, asked: int, tell: Callable[[str], None]) -> int:
     stop = threading.Event()
     readings: Queue[Any] = Queue(READINGS)
     windows: Queue[Any] = Queue(WINDOWS)
-    judge = Room("judge", partial(open_judging, config, loaded), windows, None, stop.set)
+    opens_judge = partial(open_judging, config, loaded, metrics, lambda: (readings.qsize(), windows.qsize()))
+    judge = Room("judge", opens_judge, windows, None, stop.set)
     dsp = Room("dsp", partial(_open_listener, config), readings, windows, stop.set)
     reader = Reader(config.patch, readings, stop, stop.set)
     rooms: list[Room | Reader] = [judge, dsp, reader]

@@ -57,6 +57,10 @@ class Store(_Section, frozen=True):
     keep_mb: Annotated[float, Meta(ge=1, le=100_000)] = 64.0
 
 
+class Metrics(_Section, frozen=True):
+    port: Annotated[int, Meta(ge=0, le=65535)] = 9250
+
+
 class Asystole(_Section, frozen=True):
     action: Action = "alarm"
     no_beat_s: Annotated[float, Meta(ge=2, le=10)] = 4.0
@@ -162,6 +166,7 @@ class Config(_Section, frozen=True):
     engine: Engine = field(default_factory=Engine)
     publish: Publish = field(default_factory=Publish)
     store: Store = field(default_factory=Store)
+    metrics: Metrics = field(default_factory=Metrics)
     alerts: Alerts = field(default_factory=Alerts)
 
 

@@ -77,6 +77,7 @@ class Doors:
         self._keepers = [Doorkeeper(self.publisher), Doorkeeper(self.desk)]
         self.publisher.setsockopt(zmq.XPUB_VERBOSE, 1)  # a second subscriber to a topic is a late joiner too
         self.publisher.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
+        self.publisher.setsockopt(zmq.XPUB_NODROP, 1)  # so that the publisher is told when someone is too far behind
         self.publisher.setsockopt(zmq.LINGER, 1000)  # ms: the last words of a daemon that stops
         self.desk.setsockopt(zmq.SNDHWM, QUEUED_PAGES)
         self.desk.setsockopt(zmq.RCVHWM, QUEUED_PAGES)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from time import monotonic
 from typing import Any
-
-import numpy as np
 
 from daemon.alerts import AlertEvent
 from daemon.announcer import Announcer
@@ -20,31 +19,47 @@ from daemon.engine import Engine, open_engine
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Judge
+from daemon.kinds import KINDS
 from daemon.ledger import Ledger
 from daemon.listening import Heard, Skipped
-from daemon.messages import Latency, LinkCounts, Status, Wave
+from daemon.messages import Clock, Latency, LinkCounts, Queues, Status
+from daemon.metrics import Metrics
 from daemon.publish import Publisher, resolve
 from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
 from daemon.requests import Acknowledge, Silence
 from daemon.room import Work
 from daemon.store import open_store
-from dsp.signal import RATE_HZ, Block, Quality, Window
+from daemon.utc import Change, UtcKeeper
+from daemon.waveform import Waveform
+from dsp.signal import RATE_HZ, Block, Fitness, Quality, Window
 from engines.model import Model
 
+log = logging.getLogger(__name__)
+
 STATUS_EVERY_S = 1.0
+SERVE_EVERY_S = 0.1  # while a long turn lasts
 LOOK_EVERY_S = 1.0
 PRUNE_EVERY_S = 10.0
 TIMED_READINGS = 1500  # about a minute of frames
-WAVE_SAMPLES = 25  # a message: 0.1 s, however few come at a time
-WAVE_COUNTS_PER_MV = 1000
-WAVE_MISSING = -(2**15)
 
 
 class Judging:
     """One patch's judge, and the publishing of what it says."""
 
-    def __init__(self, config: Config, model: Model, engine: Engine, publisher: Publisher, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: Model,
+        engine: Engine,
+        publisher: Publisher,
+        ledger: Ledger,
+        metrics: Metrics,
+        queues: Callable[[], Queues],
+    ) -> None:
         self._patch = config.patch
+        self._engine_asked = config.engine.backend
+        self._metrics = metrics
+        self._queues = queues
         self._store = config.store
         self._model = model
         self._engine = engine
@@ -57,21 +72,23 @@ class Judging:
         origin = f"{config.patch.id}-{int(now.timestamp() * 1000):x}"
         self._judge = Judge(engine, model.manifest.heads, config.alerts, origin)
         self._line = TimeLine(config.patch.rate_hz, now)
+        self._utc = UtcKeeper(self._line)
+        begins = LinkCounts()
         self._heard = Heard(
-            0, connected=False, silent=False, battery_low=False, counts=LinkCounts(), read_s=monotonic()
+            0, connected=False, silent=False, battery_low=False, counts=begins, read_s=0.0, newest_read_s=0.0
         )
+        self._sampled_s: float | None = None  # host time at which samples last came
+        self._unfit_since_s: float | None = None
         self._conditions: dict[Condition, bool] = dict.fromkeys(Condition, False)
         self._newest = 0  # index one past the newest judged sample, at 250 Hz
         self._status_due_s = self._prune_due_s = 0.0
-        self._wave: list[Block] = []  # contiguous, not sent yet
+        self._waveform = Waveform(config.patch.id, self._line, publisher)
         self._behind_ms: deque[float] = deque(maxlen=TIMED_READINGS)
         self._announcer.interrupted(self._stamp)
+        self._tell_utc(Change("start", 0))
 
-    def __call__(self, items: list[Any]) -> Iterator[Any]:
-        """Judge and publish; yields each item when it is done with it."""
-        for item in items:
-            self._take(item)
-            yield item
+    def regularly(self) -> None:
+        """To be called after each turn, and in between while one lasts: what is done once a second."""
         if monotonic() >= self._status_due_s:
             self._status_due_s = monotonic() + STATUS_EVERY_S
             self._ledger.flush()
@@ -79,6 +96,8 @@ class Judging:
                 self._prune_due_s = monotonic() + PRUNE_EVERY_S
                 self._ledger.prune(keep_s=86_400 * self._store.keep_days, keep_bytes=round(1e6 * self._store.keep_mb))
             self._note(Condition.STORAGE, holds=bool(self._ledger.failing or self._ledger.set_aside))
+            if change := self._utc.look():
+                self._tell_utc(change)
             self._send_status()
         self._publisher.welcome()
 
@@ -90,20 +109,28 @@ class Judging:
         """Close what is open: the daemon stops."""
         self._report(self._judge.book.interrupt(self._newest))
 
-    def _take(self, item: Block | Quality | Window | Heard | Skipped) -> None:
+    def take(self, item: Block | Quality | Window | Heard | Skipped) -> None:
         if isinstance(item, Window):
             self._report(self._judge.window(item))
+            self._metrics.engine_took(self._engine.took_ms[-1] / 1e3)
         elif isinstance(item, Quality):
             self._report(self._judge.quality(item))
+            self._note_fitness()
         elif isinstance(item, Block):
             self._newest = item.end
-            self._note_wave(item)
+            self._waveform.note(item)
         elif isinstance(item, Skipped):
-            self._line.anchor(self._line.rates.source_index(item.to), datetime.now(timezone.utc))
+            self._tell_utc(self._utc.session(self._line.rates.source_index(item.to), item.read_s))
             self._report(self._judge.skipped(item.gone, item.to))
+            self._note_fitness()
         else:
+            if item.newest != self._heard.newest:
+                self._sampled_s = item.newest_read_s
+                self._utc.heard(item.newest - 1, item.newest_read_s)
             self._heard = item
-            self._behind_ms.append(1e3 * (monotonic() - item.read_s))
+            behind_s = monotonic() - item.read_s
+            self._behind_ms.append(1e3 * behind_s)
+            self._metrics.sent_after(behind_s)
             self._note(Condition.ABSENT, holds=not item.connected)
             self._note(Condition.SILENT, holds=item.connected and item.silent)
         self._note(Condition.ENGINE, holds=self._engine.failing)  # also when no beat comes: it may fail to open
@@ -119,12 +146,37 @@ class Judging:
                 self._send_alert(event)
             elif isinstance(event, JudgedBeat):
                 seq = self._publisher.next_seq("beat")
-                self._publisher.send("beat", beat_message(event, patch=self._patch.id, seq=seq, line=self._line))
+                beat = beat_message(event, patch=self._patch.id, seq=seq, line=self._line)
+                self._publisher.send("beat", beat)
+                self._metrics.beat(beat)
 
     def _send_alert(self, event: AlertEvent) -> None:
         topic = topic_of(event)
         seq = self._publisher.next_seq(topic)
-        self._announcer.alert(topic, alert_message(event, patch=self._patch.id, seq=seq, line=self._line))
+        alert = alert_message(event, patch=self._patch.id, seq=seq, line=self._line)
+        self._announcer.alert(topic, alert)
+        self._metrics.alert(alert)
+
+    def _tell_utc(self, change: Change) -> None:
+        """The same samples have another UTC from here on; what was published keeps its own."""
+        if change.by_s:
+            log.warning("UTC of the patch's samples moved by %+.1f s: %s", change.by_s, _MOVED[change.why])
+        if change.why == "stepped":
+            self._ledger.stepped(change.by_s)
+        clock = Clock(
+            seq=self._publisher.next_seq("clock"),
+            patch=self._patch.id,
+            sample=change.sample,
+            utc=self._line.utc(change.sample),
+            why=change.why,
+            rate_hz=self._patch.rate_hz,
+            by_s=round(change.by_s, 3),
+        )
+        self._publisher.remember("clock", self._publisher.send("clock", clock))
+
+    def _note_fitness(self) -> None:
+        fit = self._judge.fitness is Fitness.GOOD
+        self._unfit_since_s = None if fit else self._unfit_since_s or monotonic()
 
     def _stamp(self, topic: str) -> dict[str, Any]:
         """What every message carries that speaks of now."""
@@ -140,6 +192,9 @@ class Judging:
         last = self._judge.history.last
         recent = last and self._newest - last.r_peak < 5 * RATE_HZ
         rate_bpm = last.heart_rate_bpm if last and recent else None
+        stands = {condition.value for condition, holds in self._conditions.items() if holds}
+        stands |= {event.kind for event in self._judge.book.open}
+        now_s = monotonic()
         status = Status(
             **self._stamp("status"),
             port="open" if self._heard.connected else "absent",
@@ -149,63 +204,75 @@ class Judging:
             rhythm=self._judge.episodes.rhythm,
             heart_rate_bpm=rate_bpm and round(rate_bpm, 1),
             open_alerts=tuple(event.id for event in self._judge.book.open),
-            calling=self._announcer.attention.calling(monotonic()),
+            calling=self._announcer.attention.calling(now_s),
             ledger=self._ledger.id,
             serial=self._ledger.newest,
+            storage=self._ledger.failing or (f"set aside: {self._ledger.set_aside}" if self._ledger.set_aside else ""),
+            technical=tuple(kind for kind in KINDS if kind in stands and KINDS[kind].category == "technical"),
+            sample_age_s=None if self._sampled_s is None else round(now_s - self._sampled_s, 1),
+            unfit_s=0.0 if self._unfit_since_s is None else round(now_s - self._unfit_since_s, 1),
             engine=self._engine.name,
+            engine_asked=self._engine_asked,
             model=self._model.id,
             link=self._heard.counts,
             latency=Latency.of(engine_ms=self._engine.took_ms, read_to_sent_ms=self._behind_ms),
-            uptime_s=round(monotonic() - self._started_s, 1),
+            uptime_s=round(now_s - self._started_s, 1),
+            queues=self._queues(),
         )
+        self._metrics.status(status)
         self._publisher.remember("status", self._publisher.send("status", status))
 
-    def _note_wave(self, clean: Block) -> None:
-        if not self._publisher.wanted("wave"):
-            self._wave.clear()
-            return
-        if self._wave and self._wave[-1].end != clean.start:
-            self._send_wave()
-        if len(clean.ecg_mv):
-            self._wave.append(clean)
-        if self._wave and clean.end - self._wave[0].start >= WAVE_SAMPLES:
-            self._send_wave()
 
-    def _send_wave(self) -> None:
-        sample = self._line.rates.source_index(self._wave[0].start)
-        ecg_mv = np.concatenate([block.ecg_mv for block in self._wave])
-        counts = np.clip(np.rint(ecg_mv * WAVE_COUNTS_PER_MV), WAVE_MISSING + 1, -WAVE_MISSING - 1)
-        counts[np.concatenate([block.missing for block in self._wave])] = WAVE_MISSING
-        self._wave.clear()
-        wave = Wave(
-            seq=self._publisher.next_seq("wave"),
-            patch=self._patch.id,
-            sample=sample,
-            utc=self._line.utc(sample),
-            rate_hz=RATE_HZ,
-            samples=len(counts),
-            counts_per_mv=WAVE_COUNTS_PER_MV,
-            missing=WAVE_MISSING,
-        )
-        self._publisher.send("wave", wave, counts.astype("<i2").tobytes())
+_MOVED = {
+    "stepped": "the host's clock was set",
+    "drifted": "the patch's clock and the host's differ",
+}
 
 
 @contextmanager
-def open_judging(config: Config, model: Model) -> Iterator[Work]:
+def open_judging(
+    config: Config, model: Model, metrics: Metrics, waiting: Callable[[], tuple[int, int]]
+) -> Iterator[Work]:
+    """`waiting` tells how many readings and how many items of this room wait in their queues."""
     with (
         open_engine(config.engine.backend, model, config.engine.wait) as engine,
         open_store(config.store) as ledger,
         open_doors(tuple(map(resolve, config.publish.bind)), config.publish.keys) as doors,
     ):
+        left = 0  # items of this turn
         publisher = Publisher(doors, ledger.numbers)
-        judging = Judging(config, model, engine, publisher, ledger)
+
+        def queues() -> Queues:
+            readings, windows = waiting()
+            return Queues(
+                readings=readings,
+                windows=windows + left,
+                unstored=ledger.waiting,
+                given_up=ledger.dropped,
+                slow_subscribers=publisher.slow,
+                refused_connections=doors.refused,
+                refused_requests=desk.refused,
+            )
+
+        judging = Judging(config, model, engine, publisher, ledger, metrics, queues)
         desk = Desk(doors, ledger, judging.answered)
-        look_due_s = 0.0
+        look_due_s = serve_due_s = 0.0
 
         def work(items: list[Any]) -> Iterator[Any]:
-            nonlocal look_due_s
-            yield from judging(items)
+            nonlocal left, serve_due_s
+            for done, item in enumerate(items, 1):
+                judging.take(item)
+                left = len(items) - done
+                yield item
+                if left and monotonic() >= serve_due_s:
+                    serve()
+            serve()
+
+        def serve() -> None:
+            nonlocal look_due_s, serve_due_s
+            judging.regularly()
             desk.serve()
+            serve_due_s = monotonic() + SERVE_EVERY_S
             if monotonic() >= look_due_s:
                 look_due_s = monotonic() + LOOK_EVERY_S
                 if doors.look():

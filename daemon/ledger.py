@@ -91,6 +91,7 @@ class Ledger:
         self._waiting: deque[Entry] = deque()
         (self.id,) = db.execute("select ledger from about").fetchone()
         (self.newest,) = db.execute("select coalesce(max(serial), 0) from entry").fetchone()
+        self._began_at = self.newest
 
     def add(self, entry: Entry) -> None:
         """Commit it; when this returns and `failing` is empty, it survives a power cut."""
@@ -126,6 +127,19 @@ class Ledger:
             self._db.execute("insert or replace into standing values (?, ?)", (entry.opens, entry.serial))
         if entry.closes:
             self._db.execute("delete from standing where id = ?", (entry.closes,))
+
+    @property
+    def waiting(self) -> int:
+        """Entries that are not on disk yet."""
+        return len(self._waiting)
+
+    def stepped(self, by_s: float) -> None:
+        """The host's UTC was set: what this process stored is no older and no younger for it."""
+        try:
+            with self._db:
+                self._db.execute("update entry set saved_s = saved_s + ? where serial > ?", (by_s, self._began_at))
+        except sqlite3.Error as error:
+            log.warning("the age of alerts cannot be corrected: %s", error)
 
     def since(self, serial: int, topics: tuple[str, ...], *, most: int) -> Page:
         """Entries after `serial` whose topic begins with one of `topics`, at most `most` of them."""

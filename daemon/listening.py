@@ -24,6 +24,7 @@ class Heard:
     battery_low: bool
     counts: LinkCounts
     read_s: float  # host time (monotonic) of the oldest reading since the last Heard
+    newest_read_s: float  # and of the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Skipped:
 
     gone: int
     to: int
+    read_s: float  # host time (monotonic) at which `to` came
 
 
 class Listener:
@@ -51,11 +53,13 @@ class Listener:
         self._undecoded_bytes = 0  # so far: skipped by the decoder, or dropped by the reader
         self._dropped_bytes = 0
         self._battery_low = False
+        self._read_s = 0.0  # of the oldest reading of this turn
 
     def __call__(self, readings: list[Reading]) -> Iterator[Block | Quality | Window | Heard | Skipped]:
         if not readings:
             return
         self._dropped_bytes = readings[-1].dropped_bytes
+        self._read_s = readings[0].read_s
         for data, connected in _joined(readings):
             if data:
                 yield from self._hear(data)
@@ -63,7 +67,7 @@ class Listener:
                 self._wait(SILENT_READ_S, connected=connected)
             if not connected:
                 yield from self._finish()
-        yield self._heard(readings[-1], readings[0].read_s)
+        yield self._heard(readings[-1])
 
     def _hear(self, data: bytes) -> Iterator[Block | Quality | Window | Skipped]:
         frames = self._decoder.feed(data)
@@ -81,7 +85,7 @@ class Listener:
             chain = self._chain = self._chain or Chain(self._patch.rate_hz)
             clean, events = chain(block)
             if jumped:
-                yield Skipped(self._judged_end, clean.start)
+                yield Skipped(self._judged_end, clean.start, self._read_s)
             self._end, self._judged_end = block.end, clean.end
             yield clean
             yield from events
@@ -101,7 +105,7 @@ class Listener:
         new_bytes, self._undecoded_bytes = so_far - self._undecoded_bytes, so_far
         return new_bytes / self._link.frame_bytes * self._link.samples_per_frame / self._patch.rate_hz
 
-    def _heard(self, reading: Reading, read_s: float) -> Heard:
+    def _heard(self, reading: Reading) -> Heard:
         return Heard(
             newest=self._clock.next,
             connected=reading.connected,
@@ -117,7 +121,8 @@ class Listener:
                 connections=reading.connections,
                 restarts=self._clock.restarts,
             ),
-            read_s=read_s,
+            read_s=self._read_s,
+            newest_read_s=reading.read_s,
         )
 
 

@@ -91,6 +91,18 @@ class LinkCounts(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0  # of the patch, by sequence numbers that no loss explains
 
 
+class Queues(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits now, and what was given up or turned away since the start. Every queue has a bound."""
+
+    readings: int = 0  # for the dsp room, of 4,096
+    windows: int = 0  # windows, signal and changes of its quality for the judge room
+    unstored: int = 0  # alerts and answers that wait in memory for the disk, of 10,000
+    given_up: int = 0  # of those, the oldest, when there were more
+    slow_subscribers: int = 0  # how often one fell 10,000 messages behind and lost what came next; `seq` tells it
+    refused_connections: int = 0
+    refused_requests: int = 0  # at the desk
+
+
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
     """Over about the last minute; null before there was anything to time."""
 
@@ -135,6 +147,20 @@ class Status(Message, frozen=True, kw_only=True):
     link: LinkCounts
     latency: Latency
     uptime_s: float
+    queues: Queues = Queues()
+    sample_age_s: float | None = None  # since samples last came; null before the first
+    unfit_s: float = 0.0  # how long the quality has not been good
+    technical: tuple[str, ...] = ()  # kinds of the technical conditions that stand, alerted or not
+    storage: str = ""  # why alerts are not on disk; empty is well
+    engine_asked: str = ""  # the configured one; another than `engine` where that one failed
+
+
+class Clock(Message, frozen=True, kw_only=True):
+    """`clock`: UTC was set anew. Any sample's is `utc` + (its index - `sample`) / `rate_hz` seconds."""
+
+    why: Literal["start", "session", "stepped", "drifted"]
+    rate_hz: float
+    by_s: float = 0.0  # how far the same sample's UTC moved; 0 where a session begins
 
 
 class Wave(Message, frozen=True, kw_only=True):
@@ -151,6 +177,7 @@ TOPICS: dict[str, type[Message]] = {
     "event.": Alert,
     "answered": Answered,
     "beat": Beat,
+    "clock": Clock,
     "status": Status,
     "wave": Wave,
 }
@@ -166,7 +193,7 @@ def schemas() -> dict[str, str]:
     """The JSON Schema of each message, by file name."""
     return {
         f"{kind.__name__.lower()}.json": json.dumps(msgspec.json.schema(kind), indent=2) + "\n"
-        for kind in (Alert, Answered, Beat, Status, Wave)
+        for kind in (Alert, Answered, Beat, Clock, Status, Wave)
     }
 
 

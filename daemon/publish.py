@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import msgspec
 import zmq
 
-from daemon.doors import Doors
+from daemon.doors import QUEUED_MESSAGES, Doors
 from daemon.ledger import Numbers
 from daemon.messages import Message
+
+log = logging.getLogger(__name__)
 
 SERVICE_DIRECTORY = Path("/run/rhythmd")
 """systemd's runtime directory for the installed service."""
@@ -42,6 +45,7 @@ class Publisher:
         self._numbers = numbers
         self._state: dict[str, list[bytes]] = {}  # what a late joiner is told: key -> frames
         self._subscriptions: set[bytes] = set()
+        self.slow = 0  # how often a subscriber fell so far behind that it loses messages, until it reads again
 
     def next_seq(self, topic: str) -> int:
         """The number of the next message of this topic."""
@@ -51,7 +55,14 @@ class Publisher:
         return self.send_frames([topic.encode(), msgspec.json.encode(message), *more])
 
     def send_frames(self, frames: list[bytes]) -> list[bytes]:
-        self._doors.publisher.send_multipart(frames)
+        try:
+            self._doors.publisher.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:  # someone is too far behind to take it; the others get it all the same
+            self._doors.publisher.setsockopt(zmq.XPUB_NODROP, 0)
+            self._doors.publisher.send_multipart(frames)
+            self._doors.publisher.setsockopt(zmq.XPUB_NODROP, 1)
+            self.slow += 1
+            log.warning("a subscriber is %d messages behind and loses what comes next", QUEUED_MESSAGES)
         return frames
 
     def remember(self, key: str, frames: list[bytes]) -> None:
@@ -85,4 +96,4 @@ class Publisher:
             self._subscriptions.add(prefix)
             for frames in self._state.values():
                 if frames[0].startswith(prefix):
-                    self._doors.publisher.send_multipart(frames)
+                    self.send_frames(frames)

@@ -16,7 +16,7 @@ class TimeLine:
 
     def __init__(self, rate_hz: float, utc_of_first: datetime) -> None:
         self.rates = Rates.of(rate_hz)
-        self._rate_hz = rate_hz
+        self.rate_hz = rate_hz
         self._anchor = (0, utc_of_first)
 
     def anchor(self, sample: int, utc: datetime) -> None:
@@ -25,7 +25,7 @@ class TimeLine:
 
     def utc(self, sample: int) -> datetime:
         anchored, utc = self._anchor
-        return utc + timedelta(seconds=(sample - anchored) / self._rate_hz)
+        return utc + timedelta(seconds=(sample - anchored) / self.rate_hz)
 
 
 def topic_of(event: AlertEvent) -> str:

@@ -1,7 +1,7 @@
 """Follow the alerts of a rhythmd daemon: `from rhythmd import Subscriber`. Needs pyzmq and msgspec alone."""
 
-from daemon.messages import Alert, Answered, Beat, Message, Status, Wave
+from daemon.messages import Alert, Answered, Beat, Clock, Message, Status, Wave
 from rhythmd.subscriber import Mark, Received, Subscriber
 
-__all__ = ["Alert", "Answered", "Beat", "Mark", "Message", "Received", "Status", "Subscriber", "Wave"]
+__all__ = ["Alert", "Answered", "Beat", "Clock", "Mark", "Message", "Received", "Status", "Subscriber", "Wave"]
 __version__ = "0.1.0"

@@ -65,7 +65,7 @@ def test_pure_modules_know_no_port_thread_clock_or_log():
         assert not {name.split(".")[0] for name in imports(path)} & WAITING, path.relative_to(ROOT)
 
 
-@pytest.mark.parametrize("vendor", ["tensorrt", "cuda", "onnxruntime", "serial", "zmq"])
+@pytest.mark.parametrize("vendor", ["tensorrt", "cuda", "onnxruntime", "serial", "zmq", "prometheus_client"])
 def test_each_vendor_is_known_in_one_place(vendor):
     known = {
         str(path.relative_to(ROOT))
@@ -77,6 +77,7 @@ def test_each_vendor_is_known_in_one_place(vendor):
         "cuda": {"engines/cuda.py"},
         "onnxruntime": {"engines/onnxruntime_backend.py", "engines/int8.py", "engines/verify.py"},
         "serial": {"daemon/port.py"},
+        "prometheus_client": {"daemon/metrics.py"},
         "zmq": {f"daemon/{name}.py" for name in ("publish", "desk", "doors", "guard")},
     }
     assert known <= allowed[vendor]
@@ -104,7 +105,7 @@ def test_modules_and_the_runtime_stay_small():
     assert [str(path) for path, lines in texts.items() if len(lines) > 300] == []
     rooms = {"daemon", "dsp", "engines"}
     runtime = [lines for path, lines in texts.items() if path.parts[0] in rooms and str(path) not in TOOLS]
-    assert sum(bool(line.strip()) for lines in runtime for line in lines) <= 4300
+    assert sum(bool(line.strip()) for lines in runtime for line in lines) <= 4700
 
 
 def test_a_subscriber_needs_pyzmq_and_msgspec_alone():

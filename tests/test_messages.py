@@ -17,7 +17,7 @@ from daemon import config as cfg
 from daemon.alerts import AlertBook
 from daemon.history import History
 from daemon.kinds import KINDS
-from daemon.messages import Alert, Answered, Beat, Latency, LinkCounts, Status, Wave, schemas, type_of
+from daemon.messages import Alert, Answered, Beat, Clock, Latency, LinkCounts, Status, Wave, schemas, type_of
 from daemon.moment import Finding
 from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
 from tests.house import open_daemon, served
@@ -49,7 +49,8 @@ STATUS = Status(
 )  # fmt: skip
 WAVE = Wave(rate_hz=250, samples=1, counts_per_mv=1000, missing=-32768, **COMMON)
 ANSWERED = Answered(how="acknowledged", by="night nurse", id="p-1", **COMMON)
-MESSAGES = [*(alert for kind in KINDS for alert in alerts(kind)), *beats(), ANSWERED, STATUS, WAVE]
+CLOCK = Clock(why="stepped", rate_hz=250.0, by_s=-3600.0, **COMMON)
+MESSAGES = [*(alert for kind in KINDS for alert in alerts(kind)), *beats(), ANSWERED, CLOCK, STATUS, WAVE]
 
 
 def schema_of(message) -> dict:
@@ -69,7 +70,7 @@ def test_what_is_published_keeps_its_schema_and_reads_back(message):
 
 
 @pytest.mark.parametrize(
-    "message", [MESSAGES[0], *beats(), ANSWERED, STATUS, WAVE], ids=lambda message: type(message).__name__
+    "message", [MESSAGES[0], *beats(), ANSWERED, CLOCK, STATUS, WAVE], ids=lambda message: type(message).__name__
 )
 def test_the_schema_refuses_a_message_that_lacks_a_field(message):
     sent = json.loads(msgspec.json.encode(message))

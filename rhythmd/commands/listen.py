@@ -92,6 +92,7 @@ _SHOWN = {
     "answered": ("how", "id", "by", "for_s"),
     "beat": ("beat", "sample", "rr_s", "heart_rate_bpm"),
     "status": ("port", "quality", "rhythm", "heart_rate_bpm", "open_alerts", "engine"),
+    "clock": ("why", "sample", "by_s"),
     "wave": ("sample", "samples"),
 }
 
