@@ -18,7 +18,7 @@ from engines.backend import open_backend
 from engines.build import PRECISIONS, build_plan
 from engines.energy import conditions, open_meter
 from engines.errors import EngineError
-from engines.int8 import cached_path, calibrate, keep_scales
+from engines.int8 import cached_path, calibrate, find_scales, keep_scales
 from engines.model import SHIPPED, load
 from engines.plans import cached_plans, find_plan, plans_of, read_plan, store_plan, store_verdict
 from engines.timing import Timing, measure, pytorch, random_inputs, timed
@@ -310,6 +310,26 @@ def test_int8_without_scales_names_the_command_and_auto_goes_on_without_it(gpu_m
         rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "int8")
     assert rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "auto") == 0
     assert "int8: " in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_scales_are_found_on_records_when_there_are_none_or_they_are_asked_for(gpu_model, noise, monkeypatch):
+    from rhythmd.engine.windows import Windows
+
+    words = ("build", "--model", gpu_model.onnx, "--precision", "int8", "--level", 0)
+    with pytest.raises(EngineError, match="--recalibrate needs --data DIR"):
+        rhythmd_engine(*words, "--recalibrate")
+    given = [(some_examples(gpu_model), "first records")]
+    monkeypatch.setattr(Windows, "given", lambda _: given[0])
+    monkeypatch.setattr(Windows, "any", lambda _: (some_examples(gpu_model, labelled=False), "noise"))
+    assert rhythmd_engine(*words, "--data", "somewhere") == 0
+    first = find_scales(gpu_model)
+    assert first.source == "first records"
+    given[0] = (some_examples(gpu_model, count=300), "other records")
+    assert rhythmd_engine(*words, "--data", "somewhere") == 0
+    assert find_scales(gpu_model) == first
+    assert rhythmd_engine(*words, "--data", "somewhere", "--recalibrate") == 0
+    assert find_scales(gpu_model).source == "other records"
 
 
 @pytest.mark.gpu

@@ -57,6 +57,9 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classic", action="store_true", help="INT8 by TensorRT's own calibrator (TensorRT 8 and 10), not by Q/DQ"
     )
+    parser.add_argument(
+        "--recalibrate", action="store_true", help="find the scales of INT8 anew, on --data, though there are some"
+    )
     parser.add_argument("--sparsity", action="store_true", help="use 2:4 sparse weights where the model has them")
     parser.add_argument(
         "--workspace-mb", type=int, default=1024, metavar="MB", help="scratch for a kernel (%(default)s)"

@@ -13,7 +13,7 @@ import msgspec
 from engines import plans
 from engines.build import PRECISIONS, build_classic, build_plan
 from engines.errors import EngineError
-from engines.int8 import cached_path, calibrate, keep_scales
+from engines.int8 import Scales, cached_path, calibrate, find_scales, keep_scales
 from engines.model import Model
 from engines.plans import Options, Plan
 from engines.verdict import Verdict
@@ -104,18 +104,30 @@ def _verified(
         progress.doing(f"building {model.id} in int8, calibrated by TensorRT")
         plan = build_classic(model, examples, source, options=options, tell=progress.share)
     else:
-        scales = None
-        if precision == "int8" and args.data:
-            examples, source = windows.given()
-            progress.doing(f"calibrating {model.id} on {len(examples or ())} windows")
-            scales = calibrate(model, examples or [], source)
-            keep_scales(scales, cached_path(model))
+        scales = _scales(model, args, windows, progress) if precision == "int8" else None
         progress.doing(f"building {model.id} in {precision}")
         plan = build_plan(model, precision, options=options, scales=scales, folder=folder, tell=progress.share)
     examples, source = windows.any()
     expected = windows.expected()
     progress.doing(f"verifying {precision} on {len(examples)} windows")
     return Candidate(precision, plan, verify(plan, model, examples, source, expected))
+
+
+def _scales(model: Model, args: argparse.Namespace, windows: Windows, progress: Progress) -> Scales:
+    """Those that are known, unless they are to be found anew."""
+    if not args.recalibrate:
+        try:
+            return find_scales(model)
+        except EngineError:
+            if not args.data:
+                raise
+    examples, source = windows.given()
+    if examples is None:
+        raise EngineError("--recalibrate needs --data DIR with WFDB records of every class")
+    progress.doing(f"calibrating {model.id} on {len(examples)} windows")
+    scales = calibrate(model, examples, source)
+    keep_scales(scales, cached_path(model))
+    return scales
 
 
 def _timed(model: Model, candidate: Candidate) -> Candidate:
