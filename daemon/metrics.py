@@ -26,6 +26,8 @@ LOOPBACK = "127.0.0.1"
 READER_S = 2.0
 """A reader who falls silent for so long is shown out."""
 
+POLL_S = 0.1  # how soon it ends
+
 ENGINE_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 READ_TO_SENT_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
 
@@ -159,7 +161,7 @@ def open_metrics(port: int) -> Iterator[Metrics]:
     if server is None:
         yield metrics
         return
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(POLL_S,), name="metrics", daemon=True)
     thread.start()
     try:
         yield metrics

@@ -48,7 +48,7 @@ def daemon(settings: str = "") -> Iterator[Daemon]:
         port, address, log = Path(folder, "patch"), f"ipc://{folder}/alerts.ipc", Path(folder, "log")
         config = Path(folder, "rhythmd.toml")
         places = f'patch.port = "{port}"\npublish.bind = ["{address}"]\nstore.directory = "{folder}"\n'
-        places += "metrics.port = 0\n"
+        places += "" if "metrics" in settings else "metrics.port = 0\n"
         config.write_text(places + settings)
         with log.open("wb") as output:
             environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
