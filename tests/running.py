@@ -28,6 +28,12 @@ def full_or(variable: str, few: float) -> float:
     return float(os.environ.get(variable, few))
 
 
+def memory_kb(process: str = "self") -> int:
+    """Resident, without what is shared with others through files."""
+    lines = Path("/proc", process, "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
 class Place:
     """A folder with a configuration; daemons are started in it one after the other."""
 
@@ -43,7 +49,9 @@ class Place:
         program = f"{self._before}\nimport sys, rhythmd.cli\nsys.exit(rhythmd.cli.main(sys.argv[1:]))\n"
         command = [sys.executable, "-c", program, "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
-            return Running(subprocess.Popen(command, stderr=log, env={**os.environ, **environment}))
+            before = log.tell()
+            process = subprocess.Popen(command, stderr=log, env={**os.environ, **environment})
+        return Running(process, self.log, before)
 
     @contextmanager
     def running(self) -> Iterator[Running]:
@@ -75,8 +83,17 @@ class Place:
 class Running:
     """One daemon's process, seen from outside."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, before: int) -> None:
         self.process = process
+        self._log, self._before = log, before
+
+    @property
+    def said(self) -> str:
+        """Its log so far."""
+        return self._log.read_bytes()[self._before :].decode()
+
+    def wait_until_ready(self) -> None:
+        eventually(lambda: " ready: " in self.said)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -88,9 +105,7 @@ class Running:
 
     @property
     def memory_kb(self) -> int:
-        """Resident, without what is shared with others through files."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+        return memory_kb(str(self.process.pid))
 
     @property
     def handles(self) -> int:

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic, sleep, time
 
@@ -161,7 +162,7 @@ def test_a_subscriber_killed_at_any_instant_has_dealt_with_every_alert_once(plac
         return [json.loads(line)["serial"] for line in file.read_bytes().split(b"\n")[:-1]]
 
     def newest() -> int:
-        with sqlite3.connect(f"file:{place.state / FILE}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"file:{place.state / FILE}?mode=ro", uri=True)) as db:
             return db.execute("select max(serial) from entry").fetchone()[0]
 
     running, resting = place.start(), 0
@@ -177,7 +178,8 @@ def test_a_subscriber_killed_at_any_instant_has_dealt_with_every_alert_once(plac
                 subscriber.wait()
                 before, resting = resting, len(dealt()) if file.exists() else 0
                 assert resting >= before
-            sleep(2.0)
+            running.wait_until_ready()
+            sleep(1.0)
         subscriber = subprocess.Popen(command)
         eventually(lambda: file.exists() and dealt()[-1:] == [newest()])
         assert running.end() == 0
