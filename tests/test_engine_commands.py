@@ -228,8 +228,9 @@ def test_pytorch_answers_as_the_network_does():
     inputs = random_inputs(model.manifest)
     with open_backend("onnxruntime", model) as backend, torch.inference_mode():
         expected = backend.infer(*inputs)
-        found = network(*map(torch.from_numpy, inputs))
-    for answer, wanted in zip(found, expected, strict=False):
+        states = (np.zeros(each.shape, np.float32) for each in model.manifest.states)
+        found = network(*map(torch.from_numpy, (*inputs, *states)))
+    for answer, wanted in zip(found[: len(expected)], expected, strict=True):
         np.testing.assert_allclose(answer.numpy(), wanted, atol=1e-5)
 
 
