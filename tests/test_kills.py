@@ -167,11 +167,11 @@ def test_a_subscriber_killed_at_any_instant_has_dealt_with_every_alert_once(plac
 
     running, resting = place.start(), 0
     try:
-        with place.patch(Player(RECORDING, "rhythmd", loop=True), SPEED):
+        with place.patch(Player(RECORDING, "rhythmd", loop=True), 2 * SPEED):
             for number in range(KILLS):
                 subscriber = subprocess.Popen(command)
                 sleep(chance.uniform(0.2, 1.5))
-                if number % 8 == 1:
+                if number % 20 == 2:
                     running.kill()
                     running = place.start()
                 subscriber.kill()
