@@ -86,7 +86,7 @@ def _build(network_file: bytes, model: Model, facts: Facts, tell: Tell, calibrat
     trt = cuda.trt
     builder = trt.Builder(cuda.LOG)
     reason = ""
-    for strong in typings(trt.__version__, classic=calibrator is not None):
+    for strong, lean in ways(trt.__version__, classic=calibrator is not None):
         network, parser = _parse(trt, builder, network_file, model, strong=strong)
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, facts.options.workspace_bytes)
@@ -95,6 +95,9 @@ def _build(network_file: bytes, model: Model, facts: Facts, tell: Tell, calibrat
             config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         if not strong:
             _type_weakly(trt, config, facts.precision)
+        if lean:
+            sources = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
+            config.set_tactic_sources(sum(1 << int(source) for source in sources))
         if calibrator is not None:
             config.int8_calibrator = calibrator
         timings = _Timings(facts.device, config)
@@ -113,16 +116,20 @@ def _build(network_file: bytes, model: Model, facts: Facts, tell: Tell, calibrat
     )
 
 
-def typings(version: str, *, classic: bool) -> list[bool]:
-    """Whether the types in the graph are obeyed (strongly typed) or a mere permission: what to try in turn.
+def ways(version: str, *, classic: bool) -> list[tuple[bool, bool]]:
+    """(strong, lean): what to try in turn.
 
-    From TensorRT 10 on they are obeyed. Whether 10.3 takes Q/DQ so has not been seen, so there the old way is the
-    second attempt; 11 knows no old way, and TensorRT's own calibrator no new one.
+    Strong: the types in the graph are obeyed, not a mere permission. From TensorRT 10 on they are; whether 10.3 takes
+    Q/DQ so has not been seen, so there the old way is the second attempt; 11 knows no old way, and TensorRT's own
+    calibrator no new one. Lean: without the kernels of cuBLAS and cuDNN, which 8.6 would load, 1.3 GB that a
+    convolution net hardly needs.
     """
     major = int(version.split(".", maxsplit=1)[0])
-    if major < 10 or classic:
-        return [False]
-    return [True, False] if major == 10 else [True]
+    if major < 10:
+        return [(False, True), (False, False)]
+    if classic:
+        return [(False, False)]
+    return [(True, False), (False, False)] if major == 10 else [(True, False)]
 
 
 def _parse(trt: Any, builder: Any, network_file: bytes, model: Model, *, strong: bool) -> tuple[Any, Any]:
@@ -149,9 +156,6 @@ def _type_weakly(trt: Any, config: Any, precision: str) -> None:
         config.set_flag(trt.BuilderFlag.FP16)
     if precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
-    # A convolution net needs no others, and those left out load cuBLAS and cuDNN: 1.3 GB that need not be there.
-    sources = (trt.TacticSource.EDGE_MASK_CONVOLUTIONS, trt.TacticSource.JIT_CONVOLUTIONS)
-    config.set_tactic_sources(sum(1 << int(source) for source in sources))
 
 
 class _Timings:

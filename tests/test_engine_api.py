@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.build import typings
+from engines.build import ways
 
 ENGINES = Path(__file__).parents[1] / "engines"
 VERSIONS = ("8.6.0", "10.3.0", "10.16.1", "11.4.0")
@@ -106,9 +106,10 @@ def test_each_way_to_type_a_network_is_tried_only_where_its_flags_exist(version,
         source = (ENGINES / "classic.py").read_text()
         assert 'hasattr(cuda.trt, "IInt8EntropyCalibrator2")' in source
         return
-    tried = typings(version, classic=classic)
+    tried = ways(version, classic=classic)
     assert tried
-    for strong in tried:
+    for strong, lean in tried:
+        assert not (strong and lean)
         flags = ["STRONGLY_TYPED"] if strong else ["EXPLICIT_BATCH"]
         for flag in flags:
             assert version in SOME["NetworkDefinitionCreationFlag", flag]
@@ -118,7 +119,7 @@ def test_each_way_to_type_a_network_is_tried_only_where_its_flags_exist(version,
 
 
 def test_types_in_the_graph_are_obeyed_wherever_tensorrt_can():
-    assert [typings(version, classic=False)[0] for version in VERSIONS] == [False, True, True, True]
+    assert [ways(version, classic=False)[0][0] for version in VERSIONS] == [False, True, True, True]
 
 
 def listing(module: str) -> str:
