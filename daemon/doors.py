@@ -32,6 +32,8 @@ QUEUED_PAGES = 50
 
 
 REOPENED_WITHIN_S = 3.0
+TELL_EVERY_S = 60.0
+"""Who knocks all night must not fill the journal."""
 
 
 class Doors:
@@ -39,6 +41,8 @@ class Doors:
 
     def __init__(self, context: zmq.Context[Any], addresses: tuple[str, ...], guard: Guard | None) -> None:
         self.refused = 0  # connections that came to nothing
+        self._told = 0
+        self._tell_due_s = 0.0
         self._context = context
         self._addresses = sorted(addresses, key=is_local, reverse=True)  # what is bound later asks for a key
         self._guard = guard
@@ -47,6 +51,11 @@ class Doors:
     def look(self) -> bool:
         """To be called every second or so. True when everybody was shown out because of a key that was revoked."""
         self.refused += sum(keeper.count() for keeper in self._keepers)
+        if self.refused > self._told and monotonic() >= self._tell_due_s:
+            log.warning(
+                "%d connections refused%s", self.refused - self._told, self._guard.last() if self._guard else ""
+            )
+            self._told, self._tell_due_s = self.refused, monotonic() + TELL_EVERY_S
         if self._guard is None or not self._guard.look():
             return False
         log.warning("a key was revoked: all connections are closed, and those whose key is in force will come back")

@@ -30,14 +30,20 @@ class Guard:
         self._pair: Pair = read_server(folder)
         self._changed_ns = 0
         self._clients: dict[bytes, str] = {}
+        self._stranger = b""
         self.look()
 
     def callback(self, _domain: str, key: bytes) -> bool:
         """Whether this one may come in: asked by ZeroMQ's authenticator."""
-        name = self._clients.get(key)
-        if name is None:
-            log.warning("refused a connection: key %s... is not one of %s", key[:8].decode(), self._folder)
-        return name is not None
+        known = key in self._clients
+        if not known:
+            self._stranger = key
+        return known
+
+    def last(self) -> str:
+        """The key that was refused last, for the log; empty when none was."""
+        stranger, self._stranger = self._stranger, b""
+        return f", the last with key {stranger[:8].decode(errors='replace')}..." if stranger else ""
 
     def look(self) -> bool:
         """Read the keys again if they changed. True when one went that was in force: its holder must be shown out."""
@@ -63,6 +69,7 @@ def authenticator(context: zmq.Context[Any], guard: Guard) -> Iterator[None]:
     """ZeroMQ asks `guard` at every handshake, in a thread of its own, so that a busy judge keeps nobody waiting."""
     thread = ThreadAuthenticator(context, log=log)
     thread.start()
+    thread.thread.name = "keys"
     thread.configure_curve_callback(domain=DOMAIN, credentials_provider=guard)
     try:
         yield

@@ -46,6 +46,7 @@ class Room(threading.Thread):
                     self.busy_since_s = monotonic()
                     for result in work([item for item in items if item is not STOP]):
                         if self._outbox is not None:
+                            self.busy_since_s = None  # waiting for the next room is not being stuck
                             self._outbox.put(result)  # full: wait. Only the reader may lose data
                         self.busy_since_s = monotonic()  # slow is not stuck
                     self.busy_since_s = None

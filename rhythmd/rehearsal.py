@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -51,9 +50,8 @@ def daemon(settings: str = "") -> Iterator[Daemon]:
         places += "" if "metrics" in settings else "metrics.port = 0\n"
         config.write_text(places + settings)
         with log.open("wb") as output:
-            environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
             command = [sys.executable, "-m", "rhythmd", "run", "--config", str(config)]
-            process = subprocess.Popen(command, stderr=output, stdout=output, env=environment)
+            process = subprocess.Popen(command, stderr=output, stdout=output)
         try:
             yield Daemon(process, port, address, log)
         finally:

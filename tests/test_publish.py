@@ -131,6 +131,26 @@ def test_one_who_never_reads_stalls_nobody(house, address):
     context.destroy(linger=0)
 
 
+def test_one_who_falls_behind_is_counted_once_and_the_others_get_every_message(house, address):
+    context = zmq.Context()
+    with context.socket(zmq.SUB) as idle, Subscriber(address, ("beat",)) as keen:
+        idle.setsockopt(zmq.RCVHWM, 1)
+        idle.setsockopt(zmq.RCVBUF, 1024)
+        idle.setsockopt(zmq.SUBSCRIBE, b"")  # the keen one's `beat` shows by itself
+        idle.connect(address)
+        house.serve_until(lambda: {b"", b"beat"} <= house.publisher._subscriptions)
+        heard = 0
+        for _ in range(30):
+            for _ in range(500):
+                house.beat()
+            heard += sum(1 for _ in iter(lambda: keen.receive(0.02), None))
+        heard += len(received(keen))
+        assert (heard, keen.lost) == (15_000, 0)
+        assert house.publisher.slow == 1
+        idle.setsockopt(zmq.LINGER, 0)
+    context.destroy(linger=0)
+
+
 def test_the_wave_is_wanted_only_while_someone_subscribes_to_it(house, address):
     assert not house.publisher.wanted("wave")
     with join(house, address, "wave"), join(house, address, "wave") as second:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,32 +18,47 @@ from daemon import app
 from daemon.messages import Alert
 from daemon.room import STOP, Room
 from rhythmd import patient
+from rhythmd.cli import main
 from rhythmd.player import Player
 from rhythmd.pty_port import play
 from rhythmd.subscriber import Subscriber
 
+UNIT = Path(__file__).parents[1] / "systemd" / "rhythmd.service"
 OVERVIEW = Path(__file__).parents[1] / "docs" / "overview.md"
+
+
+PROGRAM = """
+import sys, threading, time
+import daemon.app, rhythmd.cli
+{spoiled}
+sys.exit(rhythmd.cli.main(sys.argv[1:]))
+"""
+PLACES = 'patch.port = "{folder}/patch"\npublish.bind = ["ipc://{folder}/alerts.ipc"]\n'
+PLACES += 'store.directory = "{folder}"\nmetrics.port = {metrics}\n'
 
 
 class Service:
     """`rhythmd run` in a process of its own, told where systemd would listen."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(
+        self, folder: Path, settings: str = "", *, metrics: int = 0, spoiled: str = "", **environment: str
+    ) -> None:
+        """`spoiled` is Python that runs before the daemon does: what a bug or a broken driver would do to it."""
         self.port, self.address = folder / "patch", f"ipc://{folder}/alerts.ipc"
         config = folder / "rhythmd.toml"
-        places = f'patch.port = "{self.port}"\npublish.bind = ["{self.address}"]\nstore.directory = "{folder}"\n'
-        config.write_text(places + settings)
+        config.write_text(PLACES.format(folder=folder, metrics=metrics) + settings)
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notices.bind(str(folder / "notify"))
         self._notices.settimeout(20)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rhythmd", "run", "--config", str(config)],
-            env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
+            [sys.executable, "-c", PROGRAM.format(spoiled=spoiled), "run", "--config", str(config)],
+            env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), **environment},
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def notice(self) -> str:
+        """The next one; raises TimeoutError."""
         return self._notices.recv(256).decode()
 
     def until(self, wanted: str) -> None:
@@ -54,6 +70,18 @@ class Service:
         _, log = self.process.communicate(timeout=20)
         self._notices.close()
         return self.process.returncode, log
+
+    def starved_after_s(self, at_most_s: float = 60.0) -> float:
+        """How long the watchdog is fed from now on, until it is not for 1.5 seconds."""
+        began = last = time.monotonic()
+        self._notices.settimeout(1.5)
+        try:
+            while last - began < at_most_s:
+                if self.notice() == "WATCHDOG=1":
+                    last = time.monotonic()
+        except TimeoutError:
+            pass
+        return last - began
 
 
 @pytest.fixture
@@ -147,6 +175,79 @@ def test_a_hung_room_starves_the_watchdog(monkeypatch):
     assert not room.is_alive()
 
 
+HUNG = {
+    "reader": "import daemon.port\ndaemon.port._read = hang",
+    "dsp": "import daemon.listening\ndaemon.listening.Chain.__call__ = hang",
+    "judge": "import daemon.engine, daemon.judge\ndaemon.judge.Judge.window = hang",
+}
+"""A driver that never returns, a bug that never ends, a GPU that never answers."""
+
+
+@pytest.fixture
+def patch(tmp_path):
+    """Plays a patient for as long as the test lasts."""
+    player = Player(patient.make("sinus 120", seed=1).recording, "rhythmd")
+    stop = threading.Event()
+    playing = threading.Thread(target=play, args=(player, tmp_path / "patch"), kwargs={"speed": 1.0, "stop": stop})
+    playing.start()
+    yield
+    stop.set()
+    playing.join()
+
+
+@pytest.mark.parametrize("room", HUNG)
+def test_a_room_that_hangs_in_a_real_daemon_starves_the_watchdog_and_the_journal_shows_where(room, tmp_path, patch):
+    """systemd then sends SIGABRT and starts it again."""
+    hang = "def hang(*_, **__):\n    sys.stderr.write('hangs\\n'); sys.stderr.flush(); threading.Event().wait()\n"
+    stuck_after_s = 1.0
+    spoiled = f"{hang}{HUNG[room]}\ndaemon.app.STUCK_AFTER_S = {stuck_after_s}"
+    service = Service(tmp_path, spoiled=spoiled, PYTHONFAULTHANDLER="1")
+    try:
+        while service.process.stderr.readline() != "hangs\n":
+            pass
+        assert service.starved_after_s() < stuck_after_s + 2 * app.PERIOD_S
+        code, log = service.end(signal.SIGABRT)
+    finally:
+        service.process.kill()
+        service.process.communicate()
+    assert code == -signal.SIGABRT
+    assert "in hang" in log
+
+
+def test_the_watchdog_waits_longer_than_a_room_may_take():
+    """Else systemd would kill a daemon that is slow and not stuck."""
+    (watchdog_s,) = re.findall(r"^WatchdogSec=(\d+)$", UNIT.read_text(), re.M)
+    assert float(watchdog_s) > app.STUCK_AFTER_S + 2 * app.PERIOD_S
+
+
+def test_a_slow_engine_is_no_hang_stalls_no_reader_and_status_tells_of_it_meanwhile(tmp_path):
+    """Ten windows a second for fifty that come: the queues fill, and nobody waits for a turn's end to be told."""
+    slow = "import daemon.engine\nfast = daemon.engine.Engine.infer\ndaemon.app.STUCK_AFTER_S = 1.0\n"
+    slow += "daemon.app.WINDOWS = 256\ndaemon.engine.Engine.infer = lambda *a: (time.sleep(0.1), fast(*a))[1]"
+    service = Service(tmp_path, spoiled=slow)
+    player = Player(patient.make("sinus 1200", seed=1).recording, "rhythmd")
+    stop = threading.Event()
+    patch = threading.Thread(target=play, args=(player, service.port), kwargs={"speed": 40.0, "stop": stop})
+    patch.start()
+    try:
+        with Subscriber(service.address, ("status",)) as subscriber:
+            status = subscriber.receive(20.0).message
+            until_s = time.monotonic() + 30
+            while status.queues.readings < 30:  # the dsp room waits for the judge, which is at it
+                assert time.monotonic() < until_s
+                heard = subscriber.receive(3.0)
+                assert heard, "status waits for the end of a turn"
+                status = heard.message
+        assert status.queues.windows > 256
+        assert status.link.dropped_bytes == 0
+        assert service.starved_after_s(at_most_s=12.0) >= 12.0
+    finally:
+        stop.set()
+        patch.join()
+        service.process.kill()
+        service.process.communicate()
+
+
 def room_of(work):
     from contextlib import contextmanager
     from queue import Queue
@@ -178,6 +279,19 @@ def test_a_room_that_breaks_ends_the_process_with_1(tmp_path):
     assert "ZeroDivisionError" in broken.stderr
 
 
-def test_the_overview_names_every_thread():
-    text = OVERVIEW.read_text()
-    assert all(f"`{name}`" in text for name in ("reader", "dsp", "judge"))
+def test_the_overview_names_every_thread(tmp_path):
+    """Those that a real daemon has when it is ready, with keys and metrics."""
+    assert main(["keys", "init", str(tmp_path / "keys")]) == 0
+    tells = (
+        "say = daemon.app.notify\nnames = lambda: print(*(t.name for t in threading.enumerate()), file=sys.stderr)\n"
+    )
+    tells += "daemon.app.notify = lambda text: (say(text), text == 'READY=1' and names())"
+    tells += "\nimport daemon.metrics\ndaemon.metrics.LOOPBACK = '127.0.0.2'"  # whoever else runs here has another
+    service = Service(tmp_path, f'publish.keys = "{tmp_path}/keys"\n', metrics=9250, spoiled=tells)
+    service.until("READY=1")
+    service.until("WATCHDOG=1")
+    _, log = service.end(signal.SIGTERM)
+    (threads,) = (line.split() for line in log.splitlines() if line.startswith("MainThread"))
+    assert set(threads) >= {"reader", "dsp", "judge"}
+    text = OVERVIEW.read_text().replace("| main |", "`MainThread`")
+    assert [name for name in threads if f"`{name}`" not in text] == []

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from msgspec.structs import replace
 
@@ -39,9 +40,19 @@ def run(args: argparse.Namespace) -> int:
 def _log(level: str) -> None:
     """To stderr. journald knows the time and reads the priority from `<N>`; a terminal wants the time instead."""
     handler = logging.StreamHandler(sys.stderr)
-    under_systemd = "JOURNAL_STREAM" in os.environ
-    handler.setFormatter(_ForJournal() if under_systemd else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(
+        _ForJournal() if _is_journal(sys.stderr) else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    )
     logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """systemd names the journal's own device and inode; a shell started from a service inherits the variable only."""
+    try:
+        this = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # a stream that is no file
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{this.st_dev}:{this.st_ino}"
 
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
