@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -85,6 +86,18 @@ def test_a_stranger_is_told_nothing_is_counted_and_harms_nobody(house, address, 
     house.doors.look()
     assert house.doors.refused >= 1
     assert told(house, address, read_keys(tmp_path / "ward-3.json")) == ["a-1"]
+
+
+def test_who_knocks_all_night_is_told_of_once_a_minute_with_the_count(house, address, tmp_path, caplog):
+    for _ in range(3):
+        assert told(house, address, strangers(tmp_path)["a key that nobody gave"]) == []
+        house.doors.look()
+    (first,) = [record.message for record in caplog.records if "refused" in record.message]
+    assert re.match(r"[1-9]\d* connections refused, the last with key .{8}\.\.\.$", first)
+    house.doors._tell_due_s = 0.0  # a minute later
+    house.doors.look()
+    messages = [record.message for record in caplog.records if "refused" in record.message]
+    assert sum(int(message.split()[0]) for message in messages) == house.doors.refused
 
 
 def test_a_revoked_key_is_shown_out_at_once_and_the_others_come_back(house, address, keys, tmp_path):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,14 @@ class Service:
     """`rhythmd run` in a process of its own, told where systemd would listen."""
 
     def __init__(
-        self, folder: Path, settings: str = "", *, metrics: int = 0, spoiled: str = "", **environment: str
+        self,
+        folder: Path,
+        settings: str = "",
+        *,
+        metrics: int = 0,
+        spoiled: str = "",
+        stderr: Any = subprocess.PIPE,
+        **environment: str,
     ) -> None:
         """`spoiled` is Python that runs before the daemon does: what a bug or a broken driver would do to it."""
         self.port, self.address = folder / "patch", f"ipc://{folder}/alerts.ipc"
@@ -53,7 +61,7 @@ class Service:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM.format(spoiled=spoiled), "run", "--config", str(config)],
             env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), **environment},
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
@@ -173,6 +181,25 @@ def test_a_hung_room_starves_the_watchdog(monkeypatch):
     room._inbox.put(STOP)
     room.join(5)
     assert not room.is_alive()
+
+
+@pytest.mark.parametrize("is_journal", [True, False])
+def test_the_journal_is_given_priorities_and_everybody_else_the_time(tmp_path, is_journal):
+    """A shell that a service started inherits JOURNAL_STREAM without its stream."""
+    stream = tmp_path / "stderr"
+    with stream.open("wb") as stderr:
+        place = os.fstat(stderr.fileno())
+        service = Service(
+            tmp_path, stderr=stderr, JOURNAL_STREAM=f"{place.st_dev}:{place.st_ino}" if is_journal else "8:12345"
+        )
+        service.until("READY=1")
+        time.sleep(0.5)
+        service.end(signal.SIGTERM)
+    lines = stream.read_text().splitlines()
+    priorities = [line[1] for line in lines if re.match(r"<[2-7]>", line)]
+    assert (priorities == []) != is_journal
+    assert is_journal == any(line.startswith("<4>") and "is away" in line for line in lines)
+    assert all(re.match(r"<\d>\S|20\d\d-", line) for line in lines)
 
 
 HUNG = {

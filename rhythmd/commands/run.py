@@ -47,7 +47,7 @@ def _log(level: str) -> None:
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """systemd names the journal's own device and inode; a shell started from a service inherits the variable only."""
+    """By device and inode, as systemd gives them: a shell that a service started inherits the variable alone."""
     try:
         this = os.fstat(stream.fileno())
     except (OSError, ValueError):  # a stream that is no file
