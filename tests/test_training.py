@@ -335,10 +335,22 @@ def test_half_is_the_threshold_of_atrial_fibrillation_after_calibration():
     logits = rng.normal(0, 1, (2000, 6)) + np.repeat(rng.normal(0, 0.5, (200, 6)), 10, axis=0) + 3 * np.eye(6)[truth]
     logits[:, AF] += 2.5  # a network that sees it everywhere
     records = np.repeat(np.arange(200).astype(str), 10)
-    challenge = np.repeat(np.arange(200) % 4 > 0, 10)
-    offsets = rhythm_offsets(logits, truth, records, challenge)
+    database = np.repeat(np.where(np.arange(200) % 4 > 0, "cinc2017", "vfdb"), 10)
+    truth[(database == "vfdb") & (np.arange(2000) % 10 == 0)] = VF
+    logits[truth == VF, VF] += 3.0
+    offsets = rhythm_offsets(logits, truth, database, records)
     chosen = softmax(logits + offsets)[:, AF].reshape(200, 10).mean(axis=1) >= 0.5
     assert np.mean(chosen == (of_record == AF)) > 0.97
+
+
+def test_a_fibrillation_does_not_pass_for_noise_though_calling_both_noise_would_score_more():
+    rng = np.random.default_rng(6)
+    truth = np.concatenate([np.full(400, OTHER), np.full(400, NOISE), np.full(100, VF), np.full(20, AF)])
+    logits = rng.normal(0, 0.5, (920, 6)) + 3 * np.eye(6)[np.where(truth == VF, NOISE, truth)]
+    logits[truth == VF, VF] += 2.5  # nearly as much
+    database = np.where(np.isin(truth, (VF, OTHER)), "vfdb", "cinc2017")
+    moved = logits + rhythm_offsets(logits, truth, database, np.arange(920).astype(str))
+    assert np.mean(moved[truth == VF].argmax(axis=1) == NOISE) <= 0.05
 
 
 # The graph
