@@ -174,8 +174,14 @@ def store_plan(plan: bytes, sidecar: Sidecar, folder: Path | None = None) -> Pla
     name = f"{sidecar.model}-{sidecar.facts.precision}-{sidecar.facts.key}.plan"
     stored = Plan((folder or cache_directory()) / name, sidecar)
     write(stored.path, plan)
-    write(stored.path.with_name(f"{name}.json"), msgspec.json.format(msgspec.json.encode(sidecar)))
-    return stored
+    return store_sidecar(stored.path, sidecar, sidecar.built)
+
+
+def store_sidecar(path: Path, sidecar: Sidecar, built: datetime) -> Plan:
+    """The facts beside the plan at `path`; of several plans the one with the latest `built` serves."""
+    sidecar = msgspec.structs.replace(sidecar, built=built)
+    write(path.with_name(f"{path.name}.json"), msgspec.json.format(msgspec.json.encode(sidecar)))
+    return Plan(path, sidecar)
 
 
 def store_verdict(plan: Plan, verdict: Verdict) -> None:

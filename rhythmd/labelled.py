@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,16 @@ from dsp.windows import WINDOW_SAMPLES
 from ec57.annotations import Annotations
 from ec57.annotations import read as read_annotations
 from engines.errors import EngineError
-from engines.examples import UNKNOWN, Example, spread
+from engines.examples import UNKNOWN, Example, counts, spread
 from engines.model import Head, Manifest, Model
 from rhythmd import recording
 from rhythmd.analysis import judged
 from rhythmd.recording import RecordError, Recording
 
 SHIPPED = "AHA 0201, which rhythmd brings along"
+
+EACH_SHIPPED = 100
+"""Windows of each class that are taken of it."""
 
 SAME_BEAT_S = 0.15
 """EC57: so near, an annotated beat and a detected one are the same."""
@@ -52,6 +56,9 @@ RHYTHMS = {
 """By the names of WFDB's rhythm annotations. Atrial flutter stays out: nobody agrees on it."""
 
 
+STRETCH = 50
+"""Windows that a network with states is tried on together: most of a minute, longer than it looks back."""
+
 _ASKED = (Head("beat", tuple(LETTERS)), Head("rhythm", (*sorted(ASKED_RHYTHMS), "other")))
 """What the judge asks of a model; it need not be the one that is tried here."""
 
@@ -61,7 +68,7 @@ def of_folder(
 ) -> list[Example]:
     """Of every annotated WFDB record in and under `folder` (or those named) up to `each` windows of every class.
 
-    All of them for a network with states, whose past would else be another. Raises EngineError when there is none.
+    Raises EngineError when there is none.
     """
     paths = sorted(path for path in folder.rglob("*.hea") if path.with_suffix(".atr").exists())
     chosen = [path for path in paths if names is None or path.stem in names]
@@ -84,16 +91,47 @@ def of_folder(
 def shipped(model: Model) -> list[Example]:
     """Of the recording that is always there. It has normal and ventricular beats, and no rhythm is annotated."""
     notes = Annotations.of(*recording.shipped_beats(), rate_hz=recording.shipped().rate_hz)
-    return list(of_recording(recording.shipped(), notes, model))
+    return thinned(list(of_recording(recording.shipped(), notes, model)), model.manifest, EACH_SHIPPED)
 
 
 def thinned(examples: list[Example], manifest: Manifest, each: int) -> list[Example]:
-    """Up to `each` of every class, evenly spread, and as many whose class is unknown."""
+    """About `each` of every class, evenly spread, and as many whose class is unknown.
+
+    For a network with states whole stretches, each a session of its own: single windows would have another past.
+    """
     if manifest.states:
-        return examples
+        return _stretches(examples, manifest, each)
     unknown = [index for index, example in enumerate(examples) if set(example.labels) == {UNKNOWN}]
     chosen = {unknown[int(step)] for step in np.linspace(0, len(unknown) - 1, min(each, len(unknown)))}
     return [examples[index] for index in sorted(chosen | set(spread(examples, manifest, each)))]
+
+
+def _stretches(examples: list[Example], manifest: Manifest, each: int) -> list[Example]:
+    """As few as hold `each` windows of every class, or all that there are of it; the rarest class chooses first."""
+    having = counts(examples, manifest)
+    classes = [
+        (having[head.name][label], place, index)
+        for place, head in enumerate(manifest.heads)
+        for index, label in enumerate(head.labels)
+        if having[head.name][label]
+    ]
+    starts = range(0, len(examples), STRETCH)
+    inside = {start: [example.labels for example in examples[start : start + STRETCH]] for start in starts}
+    chosen: set[int] = set()
+    for _, place, index in sorted(classes):
+        of_class = {start: sum(labels[place] == index for labels in inside[start]) for start in starts}
+        found = sum(of_class[start] for start in chosen)
+        for start in sorted(starts, key=lambda start: -of_class[start]):
+            if found >= each or not of_class[start]:
+                break
+            if start not in chosen:
+                chosen.add(start)
+                found += of_class[start]
+    return [
+        replace(example, begins=place == 0)
+        for start in sorted(chosen)
+        for place, example in enumerate(examples[start : start + STRETCH])
+    ]
 
 
 def of_recording(one: Recording, notes: Annotations, model: Model) -> Iterator[Example]:

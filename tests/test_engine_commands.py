@@ -24,6 +24,7 @@ from engines.plans import cached_plans, find_plan, plans_of, read_plan, store_pl
 from engines.timing import Timing, measure, pytorch, random_inputs, timed
 from rhythmd import labelled
 from rhythmd.commands import engine
+from rhythmd.engine import bench
 from rhythmd.engine.bench import Report, draw, table
 from tests.test_backends import (
     cached_plan,
@@ -113,7 +114,7 @@ def test_a_model_that_is_not_there_is_refused(tmp_path, action):
         rhythmd_engine(action, "--model", tmp_path / "nothing.onnx")
 
 
-def test_bench_times_what_is_here_and_says_what_is_not(tiny, capsys):  # noqa: F811
+def test_bench_times_what_is_here_and_says_what_is_not(tiny, cache, capsys):  # noqa: F811
     said = said_without_a_gpu()
     words = ("--calls", 1000, "--pause-s", 0.001, "--torch-python", "/no/python/here")
     assert rhythmd_engine("bench", "--model", tiny.onnx, *words) == 0
@@ -126,10 +127,28 @@ def test_bench_times_what_is_here_and_says_what_is_not(tiny, capsys):  # noqa: F
     assert 0 < p50 <= p99 <= p999
     assert min(cold, first, load_ms) > 0
     assert size == pytest.approx(tiny.onnx.stat().st_size / 1e6, abs=0.01)
-    assert rhythmd_engine("bench", "--model", tiny.onnx, "--json", *words[:4]) == 0
-    found = msgspec.json.decode(capsys.readouterr().out, type=Report)
+    output = cache / "bench.json"
+    assert rhythmd_engine("bench", "--model", tiny.onnx, "--json", "--output", output, *words[:4]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json.loads(output.read_text())
+    found = msgspec.json.decode(printed, type=Report)
     assert (found.model, found.calls, found.device, found.device_missing) == (tiny.id, 1000, None, said)
     assert [timing.name for timing in found.timings] == ["ONNX Runtime CPU FP32, 1 thread"]
+
+
+def test_a_bench_that_is_cut_off_has_kept_what_it_had(tiny, tmp_path, monkeypatch, capsys):  # noqa: F811
+    def cut_off(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "pytorch", cut_off)
+    output = tmp_path / "bench.json"
+    words = ("--calls", 100, "--pause-s", 0, "--torch-python", "python3", "--output", output)
+    with pytest.raises(KeyboardInterrupt):
+        rhythmd_engine("bench", "--model", tiny.onnx, *words)
+    assert [each["name"] for each in json.loads(output.read_text())["timings"]][-1:] == [
+        "ONNX Runtime CPU FP32, 1 thread"
+    ]
+    assert "ONNX Runtime CPU FP32, 1 thread" in capsys.readouterr().out
 
 
 def report(*timings):
@@ -293,14 +312,16 @@ def test_build_leaves_a_verified_plan_that_the_backend_takes(gpu_model, noise, c
 
 
 @pytest.mark.gpu
-def test_auto_keeps_the_fastest_that_passes_and_only_that(gpu_model, noise, cache, capsys):
+def test_auto_lets_the_fastest_that_passes_serve_and_leaves_the_others_in_the_cache(gpu_model, noise, cache, capsys):
     keep_scales(calibrate(gpu_model, some_examples(gpu_model), "noise"), cached_path(gpu_model))
     assert rhythmd_engine("build", "--model", gpu_model.onnx, "--level", 0, "--precision", "auto", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [each["precision"] for each in told["tried"]] == list(PRECISIONS)
     passing = {each["precision"]: each["p50_us"] for each in told["tried"] if each["passed"]}
-    (kept,) = cached_plans()
+    kept, *others = cached_plans()
     assert kept.sidecar.facts.precision == min(passing, key=passing.get)
+    assert {each.sidecar.facts.precision for each in others} == set(PRECISIONS) - {kept.sidecar.facts.precision}
+    assert all(each.verdict for each in others)
     assert find_plan(gpu_model, plans.here()) == kept
     assert told["plan"] == str(kept.path)
 

@@ -8,10 +8,10 @@ import pytest
 
 from ec57.annotations import Annotation, Annotations, write
 from engines.errors import EngineError
-from engines.examples import UNKNOWN, counts
-from engines.model import SHIPPED, load
+from engines.examples import UNKNOWN, Example, counts
+from engines.model import SHIPPED, State, load
 from rhythmd import labelled, patient
-from rhythmd.labelled import of_folder, of_recording, shipped
+from rhythmd.labelled import of_folder, of_recording, shipped, thinned
 from tests.conftest import write_record
 
 MODEL = load(SHIPPED / "ecg1.onnx")
@@ -101,8 +101,9 @@ def test_windows_are_those_that_the_daemon_feeds_its_engine():
 
 def test_the_shipped_recording_has_normal_and_ventricular_beats_and_no_rhythm():
     found = counts(shipped(MODEL), MODEL.manifest)
-    assert found["beat"]["normal"] > 1500
+    assert found["beat"]["normal"] >= 500
     assert found["beat"]["ventricular"] > 100
+    assert sum(found["beat"].values()) < 2000
     assert found["beat"]["supraventricular"] == 0
     assert sum(found["rhythm"].values()) == 0
 
@@ -125,7 +126,7 @@ def test_a_folder_gives_the_windows_of_every_annotated_record_in_it(folder):
     told = []
     found = of_folder(folder, None, MODEL, 1000, told.append)
     assert [text.split()[2] for text in told] == ["a,", "b,"]
-    assert sum(each.begins for each in found) == 2
+    assert sum(each.begins for each in found) >= 2
     assert counts(found, MODEL.manifest)["beat"]["ventricular"] > 3
     assert [text.split()[2] for text in told] == ["a,", "b,"]
     assert len(of_folder(folder, ["b"], MODEL, 1000, told.append)) < len(found)
@@ -137,7 +138,8 @@ def test_of_each_class_and_record_only_so_many_are_taken(folder):
     found = counts(of_folder(folder, None, forgetful, 5, lambda _: None), MODEL.manifest)["beat"]
     assert (found["normal"], found["supraventricular"]) == (10, 0)
     assert 3 < found["ventricular"] <= 10
-    assert len(of_folder(folder, None, MODEL, 5, lambda _: None)) > 100  # it remembers: none can be left out
+    whole = len(of_folder(folder, None, MODEL, 1000, lambda _: None))
+    assert 50 <= len(of_folder(folder, None, MODEL, 5, lambda _: None)) < whole  # it remembers: whole stretches
 
 
 def test_a_record_or_folder_that_is_not_there_is_named(folder, tmp_path):
@@ -159,3 +161,18 @@ def test_a_record_that_cannot_be_read_is_named(folder, suffix, content):
 def test_every_class_that_the_shipped_model_tells_has_a_name_in_the_annotations():
     assert set(BEAT) <= set(labelled.BEATS.values())
     assert set(RHYTHM) <= set(labelled.RHYTHMS.values())
+
+
+def test_for_a_network_that_remembers_whole_stretches_are_taken_the_rarest_class_first():
+    states = (State("h", "h_next", (1, 8)),)
+    manifest = msgspec.structs.replace(MODEL.manifest, states=states)
+    window = (np.zeros((1, 1, 1, 1000), np.float32), np.zeros((1, 24), np.float32))
+    labels = [(0, UNKNOWN)] * 3000
+    labels[1234], labels[1240], labels[2990] = (2, UNKNOWN), (2, UNKNOWN), (1, UNKNOWN)
+    examples = [Example(window, each, begins=index == 0) for index, each in enumerate(labels)]
+    found = thinned(examples, manifest, 100)
+    assert len(found) <= 200  # two stretches for the rare beats hold nearly all the normal ones that are wanted
+    assert counts(found, manifest)["beat"] == {"normal": len(found) - 3, "supraventricular": 1, "ventricular": 2}
+    starts = [index for index, each in enumerate(found) if each.begins]
+    assert starts == list(range(0, len(found), 50))
+    assert len(thinned(examples, MODEL.manifest if MODEL.manifest.states == () else manifest, 5)) <= 150

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             type=int,
             default=200,
-            help="of each class and record (%(default)s); all, for a network that remembers",
+            help="of each class and record, about (%(default)s)",
         )
     for each in (build, verify, measure, show):
         each.add_argument("--json", action="store_true", help="one JSON object")
@@ -75,6 +75,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pause-s", type=float, default=1.0, metavar="S", help="before each cold call (%(default)s)")
     parser.add_argument("--torch-python", metavar="PYTHON", help="an interpreter that has PyTorch, to compare with")
     parser.add_argument("--compile-s", type=float, default=120.0, metavar="S", help="for torch.compile (%(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON, written anew with each line measured")
     parser.add_argument("--png", type=Path, metavar="FILE", help="the table as a picture too (needs matplotlib)")
 
 

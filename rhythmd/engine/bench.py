@@ -54,34 +54,33 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def run(model: Model, args: argparse.Namespace) -> int:
     figure = _figure() if args.png else None
     with shown() as progress:
-        report = _report(model, args, progress)
-    print(msgspec.json.format(msgspec.json.encode(report)).decode() if args.json else "\n".join(table(report)))
+        report = _report(model, args)
+        if not args.json:
+            print("\n".join(head(report)), flush=True)
+        for timing in _timings(model, args, report.device, progress):
+            report.timings.append(timing)
+            if args.output:
+                plans.write(args.output, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+            if not args.json:
+                progress.done()
+                print(row(timing), flush=True)
+    if args.json:
+        print(msgspec.json.format(msgspec.json.encode(report)).decode())
     if figure is not None:
         draw(report, figure, args.png)
     return 0
 
 
-def _report(model: Model, args: argparse.Namespace, progress: Progress) -> Report:
+def _report(model: Model, args: argparse.Namespace) -> Report:
+    """With no timings yet: they are added as measured, so that a run that is cut off has told what it could."""
     device, missing = None, None
     try:
         device = plans.here()
     except EngineError as error:
         missing = str(error)
-    timings = list(_tensorrt(model, args, device, progress)) if device else []
-    inputs = random_inputs(model.manifest)
-    progress.doing("ONNX Runtime on the CPU")
-    name = "ONNX Runtime CPU FP32, 1 thread"
-    on_cpu = partial(open_backend, "onnxruntime", model)
-    fewer = max(100, args.calls // 10)
-    size_mb = model.onnx.stat().st_size / 1e6
-    timings.append(measure(name, on_cpu, inputs, calls=fewer, pause_s=args.pause_s, size_mb=size_mb))
-    if args.torch_python:
-        progress.doing(f"PyTorch by {args.torch_python}")
-        limits = {"calls": max(1000, args.calls // 5), "pause_s": args.pause_s, "limit_s": args.compile_s}
-        timings += pytorch(model, args.torch_python, **limits)
     return Report(
         model=model.id,
-        parameters_mb=size_mb,
+        parameters_mb=model.onnx.stat().st_size / 1e6,
         device=device,
         device_missing=missing,
         machine=f"{platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}",
@@ -89,8 +88,25 @@ def _report(model: Model, args: argparse.Namespace, progress: Progress) -> Repor
         calls=args.calls,
         pause_s=args.pause_s,
         made=datetime.now(timezone.utc),
-        timings=timings,
+        timings=[],
     )
+
+
+def _timings(
+    model: Model, args: argparse.Namespace, device: plans.Device | None, progress: Progress
+) -> Iterator[Timing]:
+    if device:
+        yield from _tensorrt(model, args, device, progress)
+    inputs, fewer = random_inputs(model.manifest), max(100, args.calls // 10)
+    name = "ONNX Runtime CPU FP32, 1 thread"
+    progress.doing(name)
+    on_cpu = partial(open_backend, "onnxruntime", model)
+    size_mb = model.onnx.stat().st_size / 1e6
+    yield measure(name, on_cpu, inputs, calls=fewer, pause_s=args.pause_s, size_mb=size_mb)
+    if args.torch_python:
+        progress.doing(f"PyTorch by {args.torch_python}")
+        limits = {"calls": max(1000, args.calls // 5), "pause_s": args.pause_s, "limit_s": args.compile_s}
+        yield from pytorch(model, args.torch_python, **limits)
 
 
 def _tensorrt(model: Model, args: argparse.Namespace, device: plans.Device, progress: Progress) -> Iterator[Timing]:
@@ -141,24 +157,30 @@ def _plan(model: Model, precision: str, device: plans.Device, folder: Path, prog
     return build_plan(model, precision, folder=folder, tell=progress.share)
 
 
-def table(report: Report) -> list[str]:
-    """As text. A figure that could not be had is a dash."""
+def head(report: Report) -> list[str]:
+    """What stands above the rows."""
     where = str(report.device or report.device_missing)
     told = ", ".join(f"{name} {value}" for name, value in report.conditions.items())
-    lines = [
+    return [
         f"{report.model}, {report.parameters_mb:.1f} MB in FP32, batch 1, host to host; {report.made:%F %R} UTC",
         where,
         f"{report.machine}{'; ' if told else ''}{told}",
         f"{report.calls} calls each (a tenth on the CPU, a fifth in PyTorch); cold: after {report.pause_s:g} s of rest",
         "",
-        f"{'':<34}" + "".join(f"{head:>10}" for head in COLUMNS.values()),
+        f"{'':<34}" + "".join(f"{column:>10}" for column in COLUMNS.values()),
     ]
-    for timing in report.timings:
-        if timing.missing:
-            lines.append(f"{timing.name:<34}  {timing.missing}")
-        else:
-            lines.append(f"{timing.name:<34}" + "".join(f"{_cell(getattr(timing, name)):>10}" for name in COLUMNS))
-    return lines
+
+
+def row(timing: Timing) -> str:
+    """A figure that could not be had is a dash."""
+    if timing.missing:
+        return f"{timing.name:<34}  {timing.missing}"
+    return f"{timing.name:<34}" + "".join(f"{_cell(getattr(timing, name)):>10}" for name in COLUMNS)
+
+
+def table(report: Report) -> list[str]:
+    """As text."""
+    return [*head(report), *map(row, report.timings)]
 
 
 def _cell(value: float | None) -> str:

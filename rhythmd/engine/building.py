@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 
 import msgspec
 
@@ -53,7 +51,7 @@ def run(model: Model, args: argparse.Namespace) -> int:
         if args.precision == "auto":
             candidates, kept = _best(model, args, windows, progress)
         else:
-            candidates = [_verified(model, args, args.precision, windows, progress, None)]
+            candidates = [_verified(model, args, args.precision, windows, progress)]
             kept = candidates[0].plan
     _tell(args, candidates, kept, windows)
     return int(not any(candidate.passed for candidate in candidates))
@@ -62,41 +60,30 @@ def run(model: Model, args: argparse.Namespace) -> int:
 def _best(
     model: Model, args: argparse.Namespace, windows: Windows, progress: Progress
 ) -> tuple[list[Candidate], Plan | None]:
-    """All precisions, and the plan that went into the cache: the fastest of those that pass."""
-    with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
-        tried = []
-        for precision in PRECISIONS:
-            try:
-                candidate = _verified(model, args, precision, windows, progress, Path(folder))
-                progress.doing(f"timing {precision}")
-                tried.append(_timed(model, candidate))
-            except EngineError as error:
-                if precision == "fp32":
-                    raise  # nothing can be built here
-                tried.append(Candidate(precision, error=str(error)))
-        passing = [candidate for candidate in tried if candidate.passed]
-        if not passing:
-            return tried, None
-        best = min(passing, key=lambda candidate: candidate.p50_us or 0.0)
-        assert best.plan is not None
-        assert best.verdict is not None
-        sidecar = msgspec.structs.replace(best.plan.sidecar, built=datetime.now(timezone.utc))
-        content = plans.read_plan(best.plan, model)
-        kept = plans.store_plan(content, sidecar)
-        plans.store_verdict(kept, best.verdict)
-        best = Candidate(best.precision, kept, best.verdict, best.p50_us)
-        # the sizes of the others are told after their folder is gone
-        return [best if each.precision == best.precision else _told(each) for each in tried], kept
+    """All precisions; the fastest of those that pass becomes the one that was built last, and so serves.
 
-
-def _told(candidate: Candidate) -> Candidate:
-    return (
-        candidate if candidate.plan is None else Candidate(candidate.precision, error=str(candidate).split(": ", 1)[1])
-    )
+    The others stay in the cache, verified: one that is interrupted leaves something, and `bench` need not build.
+    """
+    tried = []
+    for precision in PRECISIONS:
+        try:
+            candidate = _verified(model, args, precision, windows, progress)
+            progress.doing(f"timing {precision}")
+            tried.append(_timed(model, candidate))
+        except EngineError as error:
+            if precision == "fp32":
+                raise  # nothing can be built here
+            tried.append(Candidate(precision, error=str(error)))
+    passing = [candidate for candidate in tried if candidate.passed and candidate.plan]
+    if not passing:
+        return tried, None
+    best = min(passing, key=lambda candidate: candidate.p50_us or 0.0)
+    assert best.plan is not None
+    return tried, plans.store_sidecar(best.plan.path, best.plan.sidecar, built=datetime.now(timezone.utc))
 
 
 def _verified(
-    model: Model, args: argparse.Namespace, precision: str, windows: Windows, progress: Progress, folder: Path | None
+    model: Model, args: argparse.Namespace, precision: str, windows: Windows, progress: Progress
 ) -> Candidate:
     options = Options(workspace_bytes=args.workspace_mb << 20, level=args.level, sparsity=args.sparsity)
     if precision == "int8" and args.classic:
@@ -106,7 +93,7 @@ def _verified(
     else:
         scales = _scales(model, args, windows, progress) if precision == "int8" else None
         progress.doing(f"building {model.id} in {precision}")
-        plan = build_plan(model, precision, options=options, scales=scales, folder=folder, tell=progress.share)
+        plan = build_plan(model, precision, options=options, scales=scales, tell=progress.share)
     examples, source = windows.any()
     expected = windows.expected()
     progress.doing(f"verifying {precision} on {len(examples)} windows")
@@ -160,7 +147,7 @@ def _tell(args: argparse.Namespace, candidates: list[Candidate], kept: Plan | No
         return
     for candidate in candidates:
         print(candidate)
-    passed = next((each.verdict for each in candidates if each.plan == kept and each.passed), None)
+    passed = kept.verdict if kept and any(candidate.passed for candidate in candidates) else None
     if kept and passed:
         print(f"{kept.path} serves; verified on {passed.windows} windows of {passed.source}")
         if passed.unchecked:

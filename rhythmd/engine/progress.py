@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+CLEAR = "\r\x1b[K"
+
 
 class Progress:
     """What is being done and the share of it that is done, told from any thread."""
@@ -18,16 +20,25 @@ class Progress:
         self._began_s = monotonic()
 
     def doing(self, text: str) -> None:
+        self.done()
         self._text, self._share, self._began_s = text, None, monotonic()
-        if not sys.stderr.isatty():
-            print(text, file=sys.stderr)
+        if not sys.stderr.isatty():  # said at once: a log that is cut off shows where
+            print(text, file=sys.stderr, flush=True)
+
+    def done(self) -> None:
+        """Leave a line behind of what took a second or more, so that it is seen where the time went."""
+        took_s = monotonic() - self._began_s
+        if self._text and took_s >= 1:
+            what = f"{CLEAR}{self._text}: " if sys.stderr.isatty() else "  "
+            print(f"{what}{took_s:.0f} s", file=sys.stderr, flush=True)
+        self._text = ""
 
     def share(self, share: float) -> None:
         self._share = share
 
     def draw(self) -> None:
         share = "" if self._share is None else f"{100 * self._share:3.0f} %, "
-        sys.stderr.write(f"\r\x1b[K{self._text}: {share}{monotonic() - self._began_s:.0f} s")
+        sys.stderr.write(f"{CLEAR}{self._text}: {share}{monotonic() - self._began_s:.0f} s")
         sys.stderr.flush()
 
 
@@ -43,6 +54,7 @@ def shown() -> Iterator[Progress]:
 
     if not sys.stderr.isatty():
         yield progress
+        progress.done()
         return
     thread = threading.Thread(target=draw, name="progress", daemon=True)
     thread.start()
@@ -51,4 +63,5 @@ def shown() -> Iterator[Progress]:
     finally:
         stop.set()
         thread.join()
-        sys.stderr.write("\r\x1b[K")
+        progress.done()
+        sys.stderr.write(CLEAR)
