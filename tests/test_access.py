@@ -199,3 +199,9 @@ def test_the_same_name_twice_is_refused_and_neither_key_changes(keys, tmp_path, 
     assert "there is one of this name" in capsys.readouterr().err
     assert read_clients(keys) == before
     assert not (tmp_path / "again.json").exists()
+
+
+def test_zeromq_sends_no_heartbeats_for_then_one_who_floods_and_leaves_aborts_the_daemon(house):
+    """Seen with libzmq 4.3.5; the kernel's keep-alive finds out who is gone."""
+    for each in (house.doors.publisher, house.doors.desk):
+        assert (each.getsockopt(zmq.HEARTBEAT_IVL), each.getsockopt(zmq.TCP_KEEPALIVE)) == (0, 1)
