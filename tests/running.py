@@ -42,7 +42,7 @@ class Place:
         self.port, self.address, self.log = folder / "patch", f"ipc://{folder}/alerts.ipc", folder / "log"
         self.config = folder / "rhythmd.toml"
         places = f'patch.port = "{self.port}"\npublish.bind = ["{self.address}"]\nstore.directory = "{self.state}"\n'
-        self.config.write_text(places + settings)
+        self.config.write_text(f"{places}metrics.port = 0\n{settings}")
         self._before = textwrap.dedent(before)  # a program that runs in the daemon's process before the daemon does
 
     def start(self, **environment: str) -> Running:
