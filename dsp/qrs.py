@@ -1,226 +1,200 @@
-"""Streaming R-peak detector.
+"""Streaming R-peak detector: a causal network proposes, and a referee who has known the wearer for minutes decides.
 
-After Hamilton, "Open source ECG analysis", CinC 2002 (OSEA): QRS energy, peaks that dominate their surroundings, two
-adaptive thresholds, search-back. Deviations, each because it was better on mitdb DS1 and the paced records or because a
-stream needs it:
-
-- the band is 6 - 20 Hz by Butterworth filters, and the energy is averaged over 100 ms rather than 80;
-- a peak is one that is the largest within 200 ms on both sides, so that every decision falls a fixed time after it;
-- thresholds are halved when no beat was found for some seconds: an artefact or a loose electrode must not leave the
-  detector deaf, and a real asystole has raised its alarm before;
-- a peak within 360 ms of a beat is a T wave when it has less than half that beat's energy.
+Every 32 ms the network (`dsp.qrs_network`) says how likely an R peak was 300 ms ago, and how likely one was 560 ms ago,
+having heard more. Peaks of the first opinion are candidates. One that the referee (`dsp.qrs_referee`) is sure of is a
+beat at once; the others wait for the second opinion. The referee weighs both with what it knows of this wearer's beats
+and rhythm (`dsp.qrs_memory`): noise is told from a beat by minutes, not by seconds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from statistics import median
+from collections import deque
+from dataclasses import dataclass
+from math import exp, log
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
-from scipy.signal import butter, upfirdn
+from numpy.typing import NDArray
 
-from dsp.cascade import Cascade
 from dsp.filters import DELAY_SAMPLES
+from dsp.qrs_memory import REACH_AFTER, REACH_BEFORE, Memory
+from dsp.qrs_network import STEP_SAMPLES, Network, Weights, load
+from dsp.qrs_referee import Referee
+from dsp.qrs_scale import FIRST_SAMPLES, Scale
 from dsp.signal import RATE_HZ, Beat, Block
 
-BAND_HZ = (6.0, 20.0)
-SLOPE_SAMPLES = 2  # 8 ms
-AVERAGE_SAMPLES = 25  # 100 ms
-DOMINANCE_SAMPLES = 50  # 200 ms: the heart cannot beat again sooner
-LOOK_BACK_SAMPLES = 40  # an R peak lies within 160 ms before the peak of its energy
-LEARNING_S = 3
-FLOOR_MV = 0.006  # of energy: a QRS complex of about 0.12 mV. IEC 60601-2-27 has 0.15 mV and less not counted
+FIRST, SECOND = 0, 1
+"""The network's outputs: its opinions."""
 
-THRESHOLD = 0.30  # of the way from the noise level to the QRS level
-SEARCH_BACK_THRESHOLD = 0.45  # of the threshold
-SEARCH_BACK_RR = 1.5  # of the median RR interval
-SEARCH_BACK_SAMPLES = 8 * RATE_HZ  # an older peak is history: nobody keeps its window
-T_WAVE_SAMPLES = 90  # 360 ms
-T_WAVE_ENERGY = 0.5  # of the beat before
-DEAF_SAMPLES = 4 * RATE_HZ
-PAUSE_SAMPLES = 2 * RATE_HZ  # longer intervals are no rhythm to search back by
-MEMORY = 8  # beats
+LOWEST = -3.0  # log-odds; less is no candidate
+SURE = 3.0  # log-odds that need no second opinion
+LIKELY, LIKELY_IN_CALM = 0.0, -1.0  # log-odds of a beat; where no noise is about, what is in doubt is a beat
+CERTAIN, CALM = 2.5, 0.1  # log-odds from which, and unrest below which, a beat is remembered
+PAUSE_SAMPLES = 2 * RATE_HZ  # after so long without a beat nothing is taken for one that is in doubt
+REFRACTORY_SAMPLES = 50  # 200 ms: the heart cannot beat again sooner
+RIVAL_SAMPLES = 100
+REACH_SAMPLES = 18  # from where the network hears an R peak to where it is
+QRS_SAMPLES = 15  # on either side of the R peak
+FLOOR_MV = 0.12  # of a QRS complex, peak to peak. IEC 60601-2-27 has 0.15 mV and less not counted
+UNREST_STEPS = 60  # 2 s
+LONGEST_S = 4.0  # since the beat before; longer is all the same
+NO_RIVAL = -5.0
 LOST_IN_RR = 50  # samples: an interval that lost more may hide a beat, and is not measured
 
+LATEST_SAMPLES = FIRST_SAMPLES + 2 * STEP_SAMPLES
+"""No beat is decided later than this after its R peak, and so late only the first ones."""
 
-class Energy:
-    """The energy of QRS complexes, in mV: slopes of the 6 - 20 Hz band, rectified and averaged over 100 ms."""
-
-    def __init__(self) -> None:
-        self._cascade = Cascade(butter(1, BAND_HZ, "bandpass", fs=RATE_HZ, output="sos"))
-        self._band = np.zeros(SLOPE_SAMPLES)  # the newest of the band
-        self._slopes = np.zeros(AVERAGE_SAMPLES - 1)
-        self._average = np.full(AVERAGE_SAMPLES, 1 / AVERAGE_SAMPLES)
-
-    def __call__(self, ecg_mv: np.ndarray) -> np.ndarray:
-        if not len(ecg_mv):
-            return ecg_mv
-        band = np.concatenate([self._band, self._cascade(ecg_mv)])
-        slopes = np.concatenate([self._slopes, np.abs(band[SLOPE_SAMPLES:] - band[:-SLOPE_SAMPLES])])
-        self._band, self._slopes = band[-SLOPE_SAMPLES:], slopes[-(AVERAGE_SAMPLES - 1) :]
-        # upfirdn adds in one fixed order; numpy's convolve changes it with the length of the block.
-        energy: np.ndarray = upfirdn(self._average, slopes)[AVERAGE_SAMPLES - 1 : len(slopes)]
-        return energy
+_KEPT_STEPS = 128  # 4 s: no candidate looks further back
+_KEPT_SAMPLES = _KEPT_STEPS * STEP_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
-class Peak:
-    """A peak of the energy, and the R peak it would be."""
+class Candidate:
+    """A peak of the network's first opinion, and the R peak it would be."""
 
-    at: int  # sample that settled it
-    energy: float
-    r_peak: int
+    step: int  # that settled it
+    r_peak: int  # sample of the clean ECG, counted from the first
+    log_odds: float
+    beside: float  # the larger log-odds of the steps before and after
+    unrest: float  # how undecided the network was of late, 0 to 1
+    prominence: float  # natural logarithm of the QRS complex's size over the RMS of the 2 s before
     lost: int  # samples missing from the stream up to here
 
-
-class Peaks:
-    """Finds the peaks that dominate 200 ms on both sides, and the largest deflection that belongs to each."""
-
-    def __init__(self) -> None:
-        self._energy = Energy()
-        self._history: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # energy, clean ECG, samples lost so far
-        self._start = 0  # index of the history's first sample
-        self._lost = 0
-        self._last = -DOMINANCE_SAMPLES - 1  # the last peak
-
-    def __call__(self, clean: Block) -> list[Peak]:
-        if not len(clean.ecg_mv):
-            return []
-        before = DOMINANCE_SAMPLES + LOOK_BACK_SAMPLES
-        if self._history is None:
-            self._history = np.zeros(before), np.zeros(before), np.zeros(before, int)
-            self._start = clean.start - before
-            self._last = self._start
-        lost_so_far = self._lost + np.cumsum(clean.missing)
-        self._lost = int(lost_so_far[-1])
-        energy, ecg_mv, lost = (
-            np.concatenate([old, new])
-            for old, new in zip(self._history, (self._energy(clean.ecg_mv), clean.ecg_mv, lost_so_far), strict=True)
-        )
-        settled = slice(before, len(energy) - DOMINANCE_SAMPLES)
-        dominant = energy == maximum_filter1d(energy, 2 * DOMINANCE_SAMPLES + 1, mode="constant")
-        dominant &= energy > 0
-        found = []
-        for place in np.flatnonzero(dominant[settled]) + settled.start:
-            index = int(place) + self._start
-            if index - self._last > DOMINANCE_SAMPLES:  # of two equal peaks the first counts
-                self._last = index
-                found.append(self._peak(int(place), energy, ecg_mv, lost))
-        done = max(0, len(energy) - before - DOMINANCE_SAMPLES)
-        self._history = energy[done:], ecg_mv[done:], lost[done:]
-        self._start += done
-        return found
-
-    def _peak(self, place: int, energy: np.ndarray, ecg_mv: np.ndarray, lost: np.ndarray) -> Peak:
-        first = place - LOOK_BACK_SAMPLES
-        deflection = first + int(np.argmax(np.abs(ecg_mv[first : place + 1])))
-        return Peak(
-            at=self._start + place + DOMINANCE_SAMPLES,
-            energy=float(energy[place]),
-            r_peak=self._start + deflection - DELAY_SAMPLES,
-            lost=int(lost[place]),
-        )
-
-
-class Levels:
-    """Where QRS complexes and where noise peaks have been of late; the threshold lies between."""
-
-    def __init__(self, first: float) -> None:
-        self._qrs = [first] * MEMORY
-        self._noise = [0.0] * MEMORY
-        self._set()
-
-    def saw_qrs(self, energy: float) -> None:
-        self._qrs = [*self._qrs[1:], energy]
-        self._set()
-
-    def saw_noise(self, energy: float) -> None:
-        self._noise = [*self._noise[1:], energy]
-        self._set()
-
-    def halve(self) -> None:
-        self._qrs = [energy / 2 for energy in self._qrs]
-        self._noise = [energy / 2 for energy in self._noise]
-        self._set()
-
-    def _set(self) -> None:
-        noise = median(self._noise)
-        self.threshold = max(FLOOR_MV, noise + THRESHOLD * (median(self._qrs) - noise))
+    def rivals(self, others: deque[Candidate], within: int) -> list[float]:
+        """Log-odds of those that follow within so many samples."""
+        return [each.log_odds for each in others if 0 < each.r_peak - self.r_peak < within]
 
 
 class Detector:
-    """Clean ECG in, beats out: strictly increasing, each as soon as it is decided, 250 to 350 ms after its R peak."""
+    """Clean ECG in, beats out: strictly increasing, each as soon as it is decided, 340 or 600 ms after its R peak."""
 
-    def __init__(self) -> None:
-        self._peaks = Peaks()
-        self._learning: list[Peak] = []
-        self._learned_at: int | None = None
-        self._levels: Levels | None = None
-        self._last: Peak | None = None  # the last beat
-        self._passed_over: Peak | None = None  # the largest peak since, for search-back
-        self._rr_samples = [RATE_HZ] * MEMORY
-        self._halved_at = 0
+    def __init__(self, weights: Weights | None = None, referee: Referee | None = None) -> None:
+        weights = weights or load()
+        self._referee = referee or Referee(weights.referee)
+        self._scale, self._network = Scale(), Network(weights)
+        self._delays = weights.delays
+        self._start: int | None = None  # index of the first sample
+        self._ecg_mv = np.zeros(_KEPT_SAMPLES)  # the newest
+        self._lost = np.zeros(_KEPT_SAMPLES, np.int64)  # samples missing up to each of them
+        self._end = 0  # samples so far
+        self._opinions = np.full((_KEPT_STEPS, len(weights.delays)), 2 * LOWEST, np.float32)  # the newest
+        self._steps = 0  # so far
+        self._waiting: deque[Candidate] = deque()
+        self._decided = 0  # the step of the last decision
+        self._memory = Memory()
+        self._last: Candidate | None = None  # the last beat
 
     def __call__(self, clean: Block) -> list[Beat]:
-        if self._learned_at is None:
-            self._learned_at = clean.start + LEARNING_S * RATE_HZ
-        peaks = self._peaks(clean)
+        if not len(clean.ecg_mv):
+            return []
+        if self._start is None:
+            self._start = clean.start
+        self._ecg_mv = np.concatenate([self._ecg_mv, clean.ecg_mv])
+        self._lost = np.concatenate([self._lost, self._lost[-1] + np.cumsum(clean.missing)])
+        self._end += len(clean.ecg_mv)
+        opinions = self._network(self._scale(clean.ecg_mv))
+        if not len(opinions):
+            return []
+        self._opinions = np.concatenate([self._opinions, opinions])
+        self._steps += len(opinions)
         beats: list[Beat] = []
-        if self._levels is None:
-            while peaks and (peaks[0].at <= self._learned_at or not self._learning):
-                self._learning.append(peaks.pop(0))  # after seconds without any, the first peak must do
-            if not self._learning or clean.end <= self._learned_at:
-                return []
-            beats = self._learn(max(self._learned_at, self._learning[-1].at))
-        assert self._levels is not None
-        for peak in peaks:
-            beats += self._decide(peak, self._levels)
+        for candidate in self._candidates(len(opinions)):
+            beats += self._decide(candidate.step)
+            self._waiting.append(candidate)
+        beats += self._decide(self._steps - 1)
+        self._opinions = self._opinions[-_KEPT_STEPS:]
+        kept = _KEPT_SAMPLES + self._end - self._steps * STEP_SAMPLES
+        self._ecg_mv, self._lost = self._ecg_mv[-kept:], self._lost[-kept:]
         return beats
 
-    def _learn(self, now: int) -> list[Beat]:
-        """Levels from the first seconds, and the beats that were in them."""
-        peaks, self._learning = self._learning, []
-        loudest = sorted(peak.energy for peak in peaks)[-LEARNING_S:]  # about a beat for each second
-        self._levels = Levels(median(loudest))
-        self._halved_at = now
-        return [replace(beat, at=now) for peak in peaks for beat in self._decide(peak, self._levels)]
+    def _candidates(self, new: int) -> list[Candidate]:
+        """Those that the newest steps settle: only what follows a peak shows that it is one."""
+        odds = self._opinions[:, FIRST]
+        before, middle, after = odds[-new - 2 : -2], odds[-new - 1 : -1], odds[-new:]
+        peaks = np.flatnonzero((middle > before) & (middle >= after) & (middle > LOWEST))
+        found = (self._candidate(len(odds) - new - 1 + place) for place in peaks.tolist())
+        return [candidate for candidate in found if candidate]
 
-    def _decide(self, peak: Peak, levels: Levels) -> list[Beat]:
-        beats = self._search_back(peak, levels)
-        since = peak.r_peak - self._last.r_peak if self._last else DEAF_SAMPLES
-        is_t_wave = self._last and since < T_WAVE_SAMPLES and peak.energy < T_WAVE_ENERGY * self._last.energy
-        if peak.energy > levels.threshold and not is_t_wave and since > 0:
-            levels.saw_qrs(peak.energy)
-            return [*beats, self._accept(peak, peak.at)]
-        levels.saw_noise(peak.energy)
-        if since >= T_WAVE_SAMPLES and (self._passed_over is None or peak.energy > self._passed_over.energy):
-            self._passed_over = peak
-        if since >= DEAF_SAMPLES and peak.at - self._halved_at >= DEAF_SAMPLES:
-            self._halved_at = peak.at
-            levels.halve()
+    def _candidate(self, place: int) -> Candidate | None:
+        step = self._steps - len(self._opinions) + place
+        before, middle, after = self._opinions[place - 1 : place + 2, FIRST].tolist()
+        earlier, later = exp(before - middle), exp(after - middle)
+        steps = step - self._delays[FIRST] + 0.5 + (later - earlier) / (earlier + 1 + later)
+        heard = round(STEP_SAMPLES * steps)
+        if heard < 0:
+            return None
+        near_mv = np.abs(self._around(heard, REACH_SAMPLES, REACH_SAMPLES))
+        r_peak = heard - REACH_SAMPLES + int(np.argmax(near_mv))
+        qrs_mv = float(np.ptp(self._around(r_peak, QRS_SAMPLES, QRS_SAMPLES)))
+        if r_peak < 0 or qrs_mv < FLOOR_MV:
+            return None
+        past_mv = self._around(r_peak, 2 * RATE_HZ, -QRS_SAMPLES)
+        recent = self._opinions[place - UNREST_STEPS : place - 3, FIRST]
+        return Candidate(
+            step=step + 1,
+            r_peak=r_peak,
+            log_odds=middle,
+            beside=max(before, after),
+            unrest=float(np.mean(np.exp(-np.abs(recent)))),
+            prominence=log(qrs_mv / (float(np.sqrt(np.mean(past_mv * past_mv))) + 1e-3)),
+            lost=int(self._lost[r_peak - self._end]),
+        )
+
+    def _around(self, sample: int, before: int, after: int) -> NDArray[np.float64]:
+        place = sample - self._end + len(self._ecg_mv)
+        return self._ecg_mv[place - before : place + after + 1]
+
+    def _decide(self, now: int) -> list[Beat]:
+        """All that step `now` decides, in order: a candidate that waits holds up those behind it."""
+        beats: list[Beat] = []
+        while self._waiting:
+            candidate = self._waiting[0]
+            since = candidate.r_peak - self._last.r_peak if self._last else None
+            if since is not None and since < REFRACTORY_SAMPLES:
+                self._waiting.popleft()
+                continue
+            evidence = self._evidence(candidate, since)
+            stronger = max(candidate.rivals(self._waiting, REFRACTORY_SAMPLES), default=NO_RIVAL) > candidate.log_odds
+            decided, is_beat = candidate.step, True
+            if stronger or self._referee.early(candidate.r_peak, evidence) < SURE:
+                decided = candidate.step + self._delays[SECOND] - self._delays[FIRST]
+                if now < decided:
+                    break
+                evidence += self._more_evidence(candidate, decided)
+                calm = candidate.unrest < CALM and since is not None and since < PAUSE_SAMPLES
+                likely = LIKELY_IN_CALM if calm else LIKELY
+                is_beat = self._referee.late(candidate.r_peak, evidence) > likely
+            self._waiting.popleft()
+            self._decided = max(self._decided, decided)
+            if is_beat:
+                beats.append(self._accept(candidate))
         return beats
 
-    def _search_back(self, peak: Peak, levels: Levels) -> list[Beat]:
-        """A beat is overdue: the largest peak that was passed over may have been it."""
-        missed, last = self._passed_over, self._last
-        if missed is None or last is None:
-            return []
-        if peak.at - missed.r_peak > SEARCH_BACK_SAMPLES:
-            self._passed_over = None
-            return []
-        overdue = peak.r_peak - last.r_peak > SEARCH_BACK_RR * median(self._rr_samples)
-        if not overdue or missed.energy <= max(FLOOR_MV, SEARCH_BACK_THRESHOLD * levels.threshold):
-            return []
-        levels.saw_qrs(missed.energy)
-        return [self._accept(missed, peak.at)]
+    def _evidence(self, candidate: Candidate, since: int | None) -> list[float]:
+        rr_s = LONGEST_S if since is None else min(since / RATE_HZ, LONGEST_S)
+        return [
+            candidate.log_odds,
+            candidate.beside,
+            candidate.unrest,
+            candidate.prominence,
+            *self._memory.likeness(self._around(candidate.r_peak, REACH_BEFORE, REACH_AFTER)),
+            *self._memory.timing(rr_s),
+            rr_s,
+        ]
 
-    def _accept(self, peak: Peak, at: int) -> Beat:
+    def _more_evidence(self, candidate: Candidate, decided: int) -> list[float]:
+        place = decided - 1 - self._steps + len(self._opinions)
+        before, middle, after = self._opinions[place - 1 : place + 2, SECOND].tolist()
+        near, further = (candidate.rivals(self._waiting, within) for within in (REFRACTORY_SAMPLES, RIVAL_SAMPLES))
+        return [middle, max(before, after), max(near, default=NO_RIVAL), max(further, default=NO_RIVAL)]
+
+    def _accept(self, candidate: Candidate) -> Beat:
+        assert self._start is not None
         rr_s = None
-        if self._last is not None and peak.lost - self._last.lost <= LOST_IN_RR:
-            rr_samples = peak.r_peak - self._last.r_peak
-            rr_s = rr_samples / RATE_HZ
-            if rr_samples < PAUSE_SAMPLES:
-                self._rr_samples = [*self._rr_samples[1:], rr_samples]
-        self._last, self._passed_over = peak, None
-        return Beat(peak.r_peak, at, rr_s)
+        if self._last is not None and candidate.lost - self._last.lost <= LOST_IN_RR:
+            rr_s = (candidate.r_peak - self._last.r_peak) / RATE_HZ
+            self._memory.interval(rr_s)
+        if candidate.log_odds > CERTAIN and candidate.unrest < CALM:
+            self._memory.remember(self._around(candidate.r_peak, REACH_BEFORE, REACH_AFTER))
+        self._last = candidate
+        at = max((self._decided + 1) * STEP_SAMPLES, FIRST_SAMPLES) - 1
+        return Beat(self._start + candidate.r_peak - DELAY_SAMPLES, self._start + at, rr_s)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dsp.filters import DELAY_SAMPLES
 from dsp.intervals import FEATURES, Intervals
-from dsp.qrs import SEARCH_BACK_SAMPLES
+from dsp.qrs import LATEST_SAMPLES
 from dsp.signal import RATE_HZ, Beat, Block, Fitness, Window
 
 WINDOW_SAMPLES = 1000
@@ -37,7 +37,7 @@ FLOOR_MV = 0.01
 CLIP = 20.0
 """In units of the window's RMS: one artefact must not drive the network's inputs out of every range it has seen."""
 
-_HISTORY = WINDOW_SAMPLES + SEARCH_BACK_SAMPLES  # so old may a beat be when it is decided
+_HISTORY = WINDOW_SAMPLES + LATEST_SAMPLES  # so old may a beat be when it is decided
 
 
 def normalise(ecg_mv: np.ndarray, missing: np.ndarray) -> NDArray[np.float32]:

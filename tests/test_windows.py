@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsp.chain import Chain
 from dsp.filters import DELAY_SAMPLES
-from dsp.qrs import SEARCH_BACK_SAMPLES
+from dsp.qrs import LATEST_SAMPLES
 from dsp.signal import RATE_HZ, Beat, Block, Fitness, Window
 from dsp.windows import CLIP, R_INDEX, TIME_OUT_SAMPLES, WINDOW_SAMPLES, WindowCutter, normalise
 from rhythmd.recording import shipped
@@ -70,7 +70,7 @@ def test_a_beat_decided_late_has_its_window_when_it_is_decided():
 def test_the_oldest_beat_that_a_search_back_finds_still_has_its_window(block_samples):
     cutter, found = WindowCutter(), []
     whole = ramp(24)
-    decided = 2000 + SEARCH_BACK_SAMPLES
+    decided = 2000 + LATEST_SAMPLES
     for first in range(0, len(whole.ecg_mv), block_samples):
         part = slice(first, first + block_samples)
         beats = [Beat(2000, decided, None)] if decided in range(first, first + block_samples) else []
@@ -97,7 +97,7 @@ def test_a_beat_puts_the_time_out_off():
 
 @settings(max_examples=50, deadline=None)
 @given(
-    gaps=st.lists(st.tuples(st.integers(50, 900), st.integers(50, SEARCH_BACK_SAMPLES)), max_size=12),
+    gaps=st.lists(st.tuples(st.integers(50, 900), st.integers(50, LATEST_SAMPLES)), max_size=12),
     start=st.sampled_from([0, 12_345]),
 )
 def test_windows_come_in_order_and_never_later_than_a_second_and_a_half_apart(gaps, start):
@@ -179,4 +179,4 @@ def test_an_hour_leaves_no_more_behind_than_a_minute():
     for minute in range(10):
         list(cutter(ramp(60, minute * 60 * RATE_HZ), []))
         sizes.add((len(cutter._clean_mv), len(cutter._missing), len(cutter._waiting)))
-    assert sizes == {(WINDOW_SAMPLES + SEARCH_BACK_SAMPLES + 60 * RATE_HZ,) * 2 + (0,)}
+    assert sizes == {(WINDOW_SAMPLES + LATEST_SAMPLES + 60 * RATE_HZ,) * 2 + (0,)}
