@@ -13,10 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+from daemon import config as cfg
+from daemon.app import find_model
 from daemon.ledger import Entry, open_ledger
-from daemon.messages import Durable, Status
-from rhythmd.player import Player
+from daemon.messages import Alert, Durable, Status
+from daemon.reporting import TimeLine, alert_message
+from engines.backend import open_backend
+from rhythmd.analysis import analyze
+from rhythmd.player import Player, on_the_wire
 from rhythmd.pty_port import play
+from rhythmd.recording import Recording
 from rhythmd.subscriber import Received, Subscriber
 
 MANY_ALERTS = "[alerts]\nventricular_couplet.action = 'alarm'\nfrequent_pvc.per_minute = 2\npause.rr_s = 1.0\n"
@@ -26,6 +32,21 @@ MANY_ALERTS = "[alerts]\nventricular_couplet.action = 'alarm'\nfrequent_pvc.per_
 def full_or(variable: str, few: float) -> float:
     """How many, of what `make reliability` does in full: the environment says, else a few."""
     return float(os.environ.get(variable, few))
+
+
+def fields(alert: Alert) -> tuple:
+    """What must be equal from run to run."""
+    return alert.kind, alert.onset_sample, alert.raised_sample, tuple(sorted(alert.evidence.items()))
+
+
+def raised_in(recording: Recording, place: Place) -> list[tuple]:
+    """The alerts of a run that nothing disturbs, as they open."""
+    limits, model = cfg.load(place.config).alerts, find_model(cfg.Config().engine.model)
+    wire = on_the_wire(recording, "rhythmd")
+    with open_backend("onnxruntime", model) as backend:
+        found = analyze(wire, backend, model.manifest.heads, limits)
+    line = TimeLine(wire.rate_hz, wire.begins)
+    return [fields(alert_message(one, patch="", seq=0, line=line)) for one in found.alerts]
 
 
 def memory_kb(process: str = "self") -> int:

@@ -21,7 +21,7 @@ from tests.running import full_or, memory_kb
 FRAMES = int(full_or("RHYTHMD_FRAMES", 10_000))
 MESSAGES = int(full_or("RHYTHMD_MESSAGES", 1_000))
 BATCH = 250
-SLACK_KB = 8_000
+SLACK_KB = 24_000
 
 pytestmark = pytest.mark.timeout(1200)
 

@@ -18,29 +18,18 @@ from time import monotonic, sleep, time
 
 import pytest
 
-from daemon import config as cfg
-from daemon.app import find_model
-from daemon.config import Config
 from daemon.ledger import FILE
 from daemon.messages import Alert, Status
-from daemon.reporting import TimeLine, alert_message
-from engines.backend import open_backend
-from rhythmd.analysis import analyze
-from rhythmd.player import Player, excerpt, on_the_wire
+from rhythmd.player import Player, excerpt
 from rhythmd.recording import shipped
 from rhythmd.subscriber import ALERTS, Received, Subscriber
-from tests.running import MANY_ALERTS, Place, caught_up, eventually, full_or, last_words
+from tests.running import MANY_ALERTS, Place, caught_up, eventually, fields, full_or, last_words, raised_in
 
 KILLS = int(full_or("RHYTHMD_KILLS", 3))
 SPEED = 30.0
 RECORDING = excerpt(shipped(), 300, 240)
 
 pytestmark = pytest.mark.timeout(300 + 15 * KILLS)
-
-
-def fields(alert: Alert) -> tuple:
-    """What must be equal from run to run."""
-    return alert.kind, alert.onset_sample, alert.raised_sample, tuple(sorted(alert.evidence.items()))
 
 
 @pytest.fixture
@@ -51,13 +40,7 @@ def place(tmp_path) -> Place:
 @pytest.fixture
 def unkilled(place) -> list[tuple]:
     """The alerts of a run that nobody kills, as they open."""
-    limits = cfg.load(place.config).alerts
-    model = find_model(Config().engine.model)
-    wire = on_the_wire(RECORDING, "rhythmd")
-    with open_backend("onnxruntime", model) as backend:
-        found = analyze(wire, backend, model.manifest.heads, limits)
-    line = TimeLine(wire.rate_hz, wire.begins)
-    opened = [fields(alert_message(one, patch="", seq=0, line=line)) for one in found.alerts]
+    opened = raised_in(RECORDING, place)
     assert len(opened) > 10
     return opened
 
