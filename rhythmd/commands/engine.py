@@ -52,7 +52,7 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(*PRECISIONS, "auto"),
         default="fp32",
         help="fp32 (TF32 where the GPU has it), fp16, int8, or auto: all three, of which the fastest that passes "
-        "verification is kept; %(default)s",
+        "verification serves; %(default)s",
     )
     parser.add_argument(
         "--classic", action="store_true", help="INT8 by TensorRT's own calibrator (TensorRT 8 and 10), not by Q/DQ"
