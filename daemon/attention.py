@@ -65,5 +65,5 @@ class Attention:
         else:
             self._calls.pop(call.alert.id, None)
         closed = [key for key, each in self._calls.items() if each.alert.state == "closed"]
-        for key in closed[: len(closed) - MOST_CALLS]:
+        for key in closed[: max(0, len(closed) - MOST_CALLS)]:
             del self._calls[key]

@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "rhythmd"
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+MOST_EVENTS = 100_000
+"""Between two counts. Where they do not fit ZeroMQ waits, and with it every alert: 2,000, its default, is a second's
+flood."""
+
 HANDSHAKE_MS = 5000
 PULSE_S, PULSES = 5, 3
 
@@ -82,7 +86,11 @@ class Doorkeeper:
 
     def __init__(self, socket: zmq.Socket[Any]) -> None:
         self._socket = socket
-        self._events = socket.get_monitor_socket(REFUSED)
+        self._events: zmq.Socket[Any] = socket.context.socket(zmq.PAIR)
+        self._events.setsockopt(zmq.RCVHWM, MOST_EVENTS)
+        place = f"inproc://doorkeeper-{id(self)}"
+        socket.monitor(place, REFUSED)
+        self._events.connect(place)
 
     def count(self) -> int:
         """How many since the last call."""
@@ -95,7 +103,7 @@ class Doorkeeper:
 
     def close(self) -> None:
         """Before its socket is closed."""
-        self._socket.disable_monitor()
+        self._socket.monitor(None, 0)
         self._events.close(linger=0)
 
 

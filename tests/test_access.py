@@ -88,6 +88,23 @@ def test_a_stranger_is_told_nothing_is_counted_and_harms_nobody(house, address, 
     assert told(house, address, read_keys(tmp_path / "ward-3.json")) == ["a-1"]
 
 
+def test_a_flood_of_strangers_holds_up_no_alert(tmp_path):
+    """With ZeroMQ's own limit it stood still after 2,000 of them until they were counted."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = free.getsockname()
+    address = f"tcp://127.0.0.1:{place[1]}"
+    with open_daemon(address, tmp_path) as house, Subscriber(address, ("alert.",)) as subscriber:
+        house.serve_until(lambda: b"alert." in house.publisher._subscriptions)
+        for _ in range(2200):
+            with socket.create_connection(place, timeout=5) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        house.opens("asystole", "a-1")
+        assert served(house, lambda: subscriber.receive(5)).message.id == "a-1"
+        house.doors.look()
+        assert house.doors.refused > 2000
+
+
 def test_who_knocks_all_night_is_told_of_once_a_minute_with_the_count(house, address, tmp_path, caplog):
     for _ in range(3):
         assert told(house, address, strangers(tmp_path)["a key that nobody gave"]) == []

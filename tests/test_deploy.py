@@ -104,6 +104,22 @@ def test_only_the_jetson_may_write_and_execute_memory() -> None:
     assert settings(JETSON)["MemoryDenyWriteExecute"] == ["no"]
 
 
+def test_memory_and_connections_are_bounded() -> None:
+    keys = settings(UNIT)
+    assert keys["MemoryMax"] == ["512M"]
+    assert 256 <= int(keys["LimitNOFILE"][0]) <= 4096
+    assert int(keys["TasksMax"][0]) <= 128
+
+
+def test_the_keys_and_the_numbers_are_within_the_sandbox() -> None:
+    """The keys lie where systemd lets the service read; the page is on loopback, which it may serve."""
+    keys = settings(UNIT)
+    assert keys["ConfigurationDirectory"] == ["rhythmd"]  # readable, where ProtectSystem=strict leaves nothing to write
+    assert "sudo -u rhythmd rhythmd keys init /etc/rhythmd/keys" in (ROOT / "docs" / "operations.md").read_text()
+    assert keys["IPAddressAllow"] == ["localhost"]
+    assert "AF_INET" in keys["RestrictAddressFamilies"][0].split()
+
+
 def test_devices_named_by_pattern_are_groups_for_systemd_expands_no_path() -> None:
     for value in settings(UNIT, JETSON)["DeviceAllow"]:
         assert value.startswith("char-") or "*" not in value

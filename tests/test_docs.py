@@ -29,6 +29,21 @@ def test_files_that_pages_name_exist():
             assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
+def test_every_claim_of_the_threat_model_names_a_test_that_there_is():
+    text = (ROOT / "docs" / "security.md").read_text()
+    there = {
+        name
+        for file in (ROOT / "tests").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+    }
+    named = set(re.findall(r"`(test_[a-z]\w+)`", text))
+    assert len(named) > 20
+    assert named - there == set()
+    covered = text[text.index("\n## ") : text.index("## Not covered")]
+    for claim in re.findall(r"^- (.*?)(?=^[-#\n]|\Z)", covered, re.M | re.S):
+        assert "`test_" in claim or "by choice" in claim, claim
+
+
 def test_every_page_that_people_land_on_says_what_it_is_not():
     for page in ("README.md", "docs/operations.md", "docs/alerts.md"):
         assert "not a medical device" in (ROOT / page).read_text().lower()
