@@ -13,6 +13,9 @@ from daemon.port import SILENT_READ_S, Reading
 from dsp.chain import Chain
 from dsp.signal import Block, Quality, Window
 
+PIECE_BYTES = 16_384
+"""Decoded and filtered at once, of a backlog: some 20 s of patch time. Its frames would fill memory otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -132,7 +135,10 @@ def _joined(readings: list[Reading]) -> Iterator[tuple[bytes, bool]]:
     for reading in readings:
         if reading.data:
             waiting += reading.data
-        else:
+        if len(waiting) >= PIECE_BYTES:
+            yield bytes(waiting), True
+            waiting.clear()
+        if not reading.data:
             if waiting:
                 yield bytes(waiting), True
                 waiting.clear()
