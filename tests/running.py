@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -84,10 +84,13 @@ class Place:
                 running.kill()
 
     @contextmanager
-    def patch(self, player: Player, speed: float) -> Iterator[threading.Event]:
-        """Somebody wears the patch; the event tells that he has taken it off."""
+    def patch(
+        self, player: Player, speed: float, sent: Callable[[float], None] = lambda _due_s: None
+    ) -> Iterator[threading.Event]:
+        """Somebody wears the patch; the event tells that he has taken it off. `sent` hears the patch time."""
         stop = threading.Event()
-        patch = threading.Thread(target=play, args=(player, self.port), kwargs={"speed": speed, "stop": stop})
+        more = {"speed": speed, "stop": stop, "progress": sent}
+        patch = threading.Thread(target=play, args=(player, self.port), kwargs=more)
         patch.start()
         try:
             yield stop
