@@ -89,7 +89,14 @@ class Judge:
             if window.fitness is not Fitness.GOOD and (window.fitness, kind) not in ASKED_IN_NOISE:
                 continue
             moment = Moment(
-                window.at, beat, self._quiet_since, by_head["rhythm"], window.missing, self.history, standing
+                window.at,
+                beat,
+                self._quiet_since,
+                by_head["rhythm"],
+                window.missing,
+                self.history,
+                standing,
+                window.ecg.reshape(-1),
             )
             finding = rule(moment)
             if window.fitness is not Fitness.GOOD and (finding is None or finding.end is not None):

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from daemon.history import History, JudgedBeat
 
 Evidence = dict[str, float | int | str]
@@ -22,6 +25,7 @@ class Moment:
     missing: float  # fraction of the window
     history: History
     standing: AbstractSet[str]  # kinds that hold now, of those judged before this one
+    ecg: NDArray[np.float32] | None = None  # (sample,) the window, normalised, with the beat at dsp.windows.R_INDEX
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from daemon import config as cfg
 from daemon.history import History, JudgedBeat
+from daemon.likeness import Likeness
 from daemon.moment import Evidence, Finding, Moment
 from daemon.odds import log_odds, probability_of
 from daemon.waves import Waves
@@ -23,6 +24,12 @@ DOUBTED_WEIGHT = 1.0
 """Of the least ventricular beat but one, beside the mean of all: one beat that the network takes wrongly is forgiven,
 two are hardly a run."""
 
+LEAST_ALIKE = 0.5
+"""Correlation of its beats below which a run is what noise made, however sure the network is of each."""
+
+ALIKE_WEIGHT, ALIKE = 6.0, 0.8
+"""Of how much more than so alike they are."""
+
 UNEVEN_WEIGHT = -4.0
 """Of the longest interval over the mean, less 1."""
 
@@ -30,7 +37,7 @@ NOISE_WEIGHT, LEAST_NOISE = -0.6, -2.0
 """Of the log-odds of noise, which looks wide and fast too. Below the least it is no noise, and how little of none says
 nothing."""
 
-NEUTRAL = -1.2
+NEUTRAL = -2.2
 """The sum that speaks neither for tachycardia nor against it."""
 
 OVER_BEATS = 3
@@ -48,6 +55,7 @@ class Tachycardia:
         self._limits = limits
         self._asystole = asystole
         self._waves = Waves(fibrillation)
+        self._likeness = Likeness(limits.beats)
         self._noise: deque[float] = deque(maxlen=limits.beats)  # its probability with each of the newest beats
         self._standing: Finding | None = None
         self._last = 0  # R peak of the last beat of it
@@ -58,6 +66,8 @@ class Tachycardia:
         waved = self._waved(moment)
         if moment.beat is not None:
             self._noise.append(moment.rhythm["noise"])
+            if moment.ecg is not None:
+                self._likeness.add(moment.ecg)
             begun = self._begun(moment.history) or waved
             if begun or moment.beat.beat == "V":
                 self._last, self._others = moment.beat.r_peak, 0
@@ -92,15 +102,18 @@ class Tachycardia:
         rate_bpm = 60.0 / fmean(intervals)
         if rate_bpm <= self._limits.rate_bpm:
             return None
+        alike = self._likeness()
+        if alike < LEAST_ALIKE:
+            return None
         evidence: Evidence = {"beats": beats, "rate_bpm": round(rate_bpm, 1)}
         if history.run.beat == "V" and len(history.run.r_peaks) >= beats:
             return Finding(history.run.r_peaks[0], evidence | {"beats": len(history.run.r_peaks)})
-        probability = self._probability(history.newest(beats), intervals)
+        probability = self._probability(history.newest(beats), intervals, alike)
         if probability < self._limits.probability:
             return None
         return Finding(history.r_peak_of(beats), evidence | {"probability": round(probability, 3)})
 
-    def _probability(self, beats: list[JudgedBeat], intervals: list[float]) -> float:
+    def _probability(self, beats: list[JudgedBeat], intervals: list[float], alike: float) -> float:
         if min(beats[0].ventricular, beats[-1].ventricular) < HARDLY:
             return 0.0  # a beat before or after a run is not in it
         uneven = max(intervals) / fmean(intervals)
@@ -108,4 +121,5 @@ class Tachycardia:
             return 0.0
         ventricular = sorted(log_odds(beat.ventricular) for beat in beats)
         evidence = fmean(ventricular) + DOUBTED_WEIGHT * ventricular[1] + UNEVEN_WEIGHT * (uneven - 1.0)
+        evidence += ALIKE_WEIGHT * (alike - ALIKE)
         return probability_of(evidence + NOISE_WEIGHT * max(log_odds(fmean(self._noise)), LEAST_NOISE) - NEUTRAL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from daemon import config as cfg
 from daemon.alerts import AlertBook
 from daemon.episodes import Episodes
@@ -34,6 +36,7 @@ class Story:
         *,
         unknown_rr=False,
         ventricular: float | None = None,
+        ecg: np.ndarray | None = None,
         **probabilities: float,
     ) -> Story:
         """One beat for each letter, each `rr_s` after the one before."""
@@ -44,7 +47,7 @@ class Story:
             self.at = self.r_peak + round(DECIDED_S * RATE_HZ)
             known = None if first or unknown_rr else interval_s
             wide = ventricular if ventricular is not None else 0.9 if letter == "V" else 0.0
-            self._tell(self.history.add(self.r_peak, self.at, known, letter, 0.9, wide), 0.0, probabilities)
+            self._tell(self.history.add(self.r_peak, self.at, known, letter, 0.9, wide), 0.0, probabilities, ecg)
         return self
 
     def silence(self, seconds: float, missing: float = 0.0, **probabilities: float) -> Story:
@@ -55,11 +58,11 @@ class Story:
             self._tell(None, missing, probabilities)
         return self
 
-    def _tell(self, beat, missing, probabilities) -> None:
+    def _tell(self, beat, missing, probabilities, ecg=None) -> None:
         rhythm = {"ventricular_fibrillation": 0.0, "atrial_fibrillation": 0.0, "noise": 0.0} | probabilities
         standing = set()
         for kind, rule in self.rules.items():
-            finding = rule(Moment(self.at, beat, self.r_peak, rhythm, missing, self.history, standing))
+            finding = rule(Moment(self.at, beat, self.r_peak, rhythm, missing, self.history, standing, ecg))
             if finding and finding.end is None:
                 standing.add(kind)
             self.changes += self.episodes.note(kind, finding, self.at)

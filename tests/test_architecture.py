@@ -30,6 +30,7 @@ PURE += [
     "daemon/tachycardia.py",
     "daemon/odds.py",
     "daemon/waves.py",
+    "daemon/likeness.py",
     "daemon/kinds.py",
     "daemon/reporting.py",
     "daemon/messages.py",

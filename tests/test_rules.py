@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
 import pytest
 
 from daemon import config as cfg
+from daemon.likeness import Likeness
 from dsp.signal import RATE_HZ
+from dsp.windows import R_INDEX, WINDOW_SAMPLES
 from tests.story import DECIDED_S, Story
 
 
@@ -270,3 +276,38 @@ def test_a_bradycardia_after_an_asystole_is_raised():
 def test_every_number_of_beats_that_the_configuration_allows_can_be_reached():
     limits = cfg.Alerts(extreme_tachycardia=cfg.ExtremeTachycardia(beats=30))
     assert Story(limits).beats("N" * 30, 0.4).kinds == {"extreme_tachycardia"}
+
+
+# How alike beats are
+
+
+def windows(seed: int, shapes: int) -> Iterator[np.ndarray]:
+    """Windows with a QRS complex at R that jitters by 8 ms: of one shape, or of as many at random."""
+    rng = np.random.default_rng(seed)
+    drawn = [np.convolve(rng.standard_normal(120), np.hanning(9), "same") for _ in range(shapes)]
+    while True:
+        at = R_INDEX - 60 + int(rng.integers(-2, 3))
+        ecg = 0.05 * rng.standard_normal(WINDOW_SAMPLES)
+        ecg[at : at + 120] += drawn[int(rng.integers(shapes))]
+        yield ecg.astype(np.float32)
+
+
+def likeness(shapes: int) -> float:
+    alike = Likeness(5)
+    for ecg in islice(windows(7, shapes), 8):
+        alike.add(ecg)
+    return alike()
+
+
+def test_beats_of_one_shape_are_alike_and_what_noise_makes_is_not():
+    assert likeness(1) > 0.95
+    assert likeness(100) < 0.5
+    assert Likeness(5)() == 1.0
+
+
+@pytest.mark.parametrize(("shapes", "raised"), [(1, True), (100, False)])
+def test_a_run_of_beats_that_are_not_alike_is_no_tachycardia_however_sure_the_network_is(shapes, raised):
+    story = Story().beats("N" * 10)
+    for ecg in islice(windows(7, shapes), 12):
+        story.beats("V", 0.4, ecg=ecg)
+    assert ("ventricular_tachycardia" in story.kinds) is raised
