@@ -37,7 +37,7 @@ NOISE_WEIGHT, LEAST_NOISE = -0.6, -2.0
 """Of the log-odds of noise, which looks wide and fast too. Below the least it is no noise, and how little of none says
 nothing."""
 
-NEUTRAL = -2.2
+NEUTRAL = -1.5
 """The sum that speaks neither for tachycardia nor against it."""
 
 OVER_BEATS = 3

@@ -71,7 +71,7 @@ class Told:
     def _window(self, beat, missing) -> None:
         self.hears(
             self.judge.window(
-                Window(self.at, beat, np.zeros(0, np.float32), missing, self.fitness, np.zeros(0, np.float32))
+                Window(self.at, beat, np.zeros((1, 1, 1, 1000), np.float32), missing, self.fitness, np.zeros(0, np.float32))
             )
         )
 
