@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import sys
+import tempfile
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
@@ -52,6 +54,7 @@ def main() -> int:
     _rate("whole DSP chain, in blocks as live", *_blocks(ecg_mv[:50_000], Chain(250.0), size=LIVE_BLOCK))
     _engines()
     _analysis()
+    _start()
     for name in LINKS:
         _live(name)
     _delay()
@@ -136,6 +139,21 @@ def _live(link: str) -> None:
         stop.set()
         patch.join()
     _line(f"daemon at 250 Hz, {link}", f"{100 * share:.1f} % of a core   {rss_mb:.0f} MB resident after start")
+
+
+def _start() -> None:
+    """From the command to READY=1, as systemd is told it."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(f"{folder}/notify")
+        notices.settimeout(60.0)
+        os.environ["NOTIFY_SOCKET"] = f"{folder}/notify"
+        began = monotonic()
+        with rehearsal.daemon() as running:
+            while notices.recv(256) != b"READY=1":
+                pass
+            took_s, cpu_s = monotonic() - began, _cpu_s(running.process.pid)
+        del os.environ["NOTIFY_SOCKET"]
+    _line("daemon, from start to READY", f"{took_s:.2f} s   of which {cpu_s:.2f} s of CPU")
 
 
 def _delay() -> None:

@@ -9,6 +9,10 @@ import pytest
 from daemon.ledger import Entry, open_ledger
 from daemon.reporting import TimeLine
 from daemon.utc import Change, HostTime, UtcKeeper
+from rhythmd import patient, rehearsal
+from rhythmd.player import Player
+from rhythmd.pty_port import play
+from rhythmd.subscriber import Subscriber
 
 NOON_S = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()
 RATE_HZ = 250.0
@@ -117,3 +121,19 @@ def test_alerts_stored_before_the_clock_was_set_do_not_grow_old_by_it(tmp_path):
         ledger.stepped(-100 * 86_400.0)
         assert ledger.prune(keep_s=90 * 86_400.0, keep_bytes=10**9) == 1
         assert [entry.payload for entry in ledger.since(0, ("alert.",), most=9).entries] == [b"of a former run"]
+
+
+def test_a_real_daemon_tells_its_utc_at_the_start_with_each_session_and_to_late_joiners():
+    player = Player(patient.make("sinus 10", seed=1).recording, "rhythmd")
+    with rehearsal.daemon() as running:
+        with Subscriber(running.address, ("clock",)) as early:
+            start = early.receive(30.0).message
+            play(player, running.port, speed=10.0)
+            session = early.receive(10.0).message
+        with Subscriber(running.address, ("clock", "status")) as late:
+            told = [late.receive(10.0).message for _ in range(2)]
+    assert (start.why, start.sample, session.why, session.sample) == ("start", 0, "session", 0)
+    assert 0 < (session.utc - start.utc).total_seconds() < 30  # when the first sample came
+    assert session in told
+    (status,) = (one for one in told if one != session)
+    assert status.utc - session.utc == timedelta(seconds=(status.sample - session.sample) / session.rate_hz)

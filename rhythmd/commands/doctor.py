@@ -38,11 +38,12 @@ PACKAGES = (
     "pyzmq",
     "msgspec",
     "onnxruntime",
+    "prometheus-client",
     "wfdb",
     "tensorrt",
     "cuda-python",
 )
-NEEDED = PACKAGES[:7]
+NEEDED = PACKAGES[:8]
 LISTEN_S = 3.0  # three times what a healthy daemon needs between two statuses
 
 
