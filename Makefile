@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
+RELIABILITY = kills disk fuzz replug crowd sacrifice endurance
 
-.PHONY: demo test check bench size test-gpu test-image clean
+.PHONY: demo test check bench size reliability test-gpu test-image clean
 
 demo: $(VENV)/demo.installed  ## see it work: a real recording and a simulated patient through the real daemon
 	$(BIN)/rhythmd demo
@@ -19,6 +20,9 @@ check: $(VENV)/dev.installed test  ## the tests, the linter and the types
 
 bench: $(VENV)/dev.installed  ## what it costs: throughput, live load, latency, memory
 	$(BIN)/python -m bench
+
+reliability: $(VENV)/dev.installed  ## kill, fill, unplug, crowd, fuzz and run it for a day: about an hour
+	RHYTHMD_RELIABILITY=1 $(BIN)/python -m pytest -s $(RELIABILITY:%=tests/test_%.py)
 
 size:  ## lines of the runtime, by module
 	@wc -l daemon/*.py daemon/*/*.py dsp/*.py engines/*.py | sort -n

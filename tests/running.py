@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+import pytest
+
 from daemon import config as cfg
 from daemon.app import find_model
 from daemon.ledger import Entry, open_ledger
@@ -29,9 +31,15 @@ MANY_ALERTS = "[alerts]\nventricular_couplet.action = 'alarm'\nfrequent_pvc.per_
 """Settings with which the shipped recording raises an alert every few seconds of it."""
 
 
-def full_or(variable: str, few: float) -> float:
-    """How many, of what `make reliability` does in full: the environment says, else a few."""
-    return float(os.environ.get(variable, few))
+AT_LENGTH = "RHYTHMD_RELIABILITY" in os.environ
+"""`make reliability` sets it; without it these tests take a minute together, and do a little of everything."""
+
+at_length = pytest.mark.skipif(not AT_LENGTH, reason="takes long: `make reliability` runs it")
+
+
+def many(variable: str, few: float, full: float) -> float:
+    """How many: as the environment says, else what `make reliability` does in full and the other tests do a little."""
+    return float(os.environ.get(variable, full if AT_LENGTH else few))
 
 
 def fields(alert: Alert) -> tuple:

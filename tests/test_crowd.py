@@ -22,9 +22,9 @@ from rhythmd.cli import main
 from rhythmd.desk import Access, read_keys, show_keys
 from rhythmd.player import Player
 from rhythmd.subscriber import ALERTS, Subscriber
-from tests.running import MANY_ALERTS, Place, eventually, full_or, until
+from tests.running import MANY_ALERTS, Place, eventually, many, until
 
-MINUTES = full_or("RHYTHMD_CROWD_MINUTES", 3)
+MINUTES = many("RHYTHMD_CROWD_MINUTES", 1, 60)
 SPEED = 60.0
 READERS, IDLERS, FLOODERS = 45, 5, 3
 IN_TIME_S = 1.0
@@ -169,7 +169,7 @@ def test_everybody_is_told_every_alert_in_time_whatever_the_others_do(guarded, t
                     newest = until(status, lambda one: isinstance(one.message, Status))[-1].message
                 grown_kb = running.memory_kb - before_kb
                 together = {serial for serial in readers[0].came_s if serial <= newest.serial}
-                assert len(together) > 5
+                assert len(together) > 2
                 eventually(lambda: all(together <= each.came_s.keys() for each in readers))
                 late_s = max(
                     max(each.came_s[serial] for each in readers) - min(each.came_s[serial] for each in readers)
@@ -177,7 +177,7 @@ def test_everybody_is_told_every_alert_in_time_whatever_the_others_do(guarded, t
                 )
                 assert late_s < IN_TIME_S
                 assert main(["keys", "revoke", str(tmp_path / "keys"), "revoked"]) == 0
-                sleep(3.0)  # it is noticed within a second
+                sleep(2.0)  # it is noticed within a second
                 told = dict(late_to_go.came_s)
                 fresh = max(told) + 1
                 eventually(lambda: all(max(each.came_s) > fresh for each in readers if each is not late_to_go))

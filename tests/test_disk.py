@@ -14,9 +14,9 @@ from daemon.messages import Alert
 from rhythmd.player import Player, excerpt
 from rhythmd.recording import shipped
 from rhythmd.subscriber import ALERTS, Subscriber
-from tests.running import MANY_ALERTS, Place, Running, caught_up, full_or, last_words, until
+from tests.running import MANY_ALERTS, Place, Running, at_length, caught_up, last_words, until
 
-RECORDING = excerpt(shipped(), 300, 240)
+RECORDING = excerpt(shipped(), 300, 180)
 FOLLOWED = (*ALERTS, "status")
 
 
@@ -36,7 +36,8 @@ def write_entries(folder, count: int) -> None:
         ledger.flush()
 
 
-@pytest.mark.parametrize("damage", ["torn", "garbage"][: int(full_or("RHYTHMD_DAMAGES", 1))])
+@at_length  # tests/test_ledger.py has the ledger alone
+@pytest.mark.parametrize("damage", ["torn", "garbage"])
 def test_a_daemon_whose_file_is_torn_begins_a_new_one_and_says_so(tmp_path, damage):
     place = Place(tmp_path, MANY_ALERTS)
     write_entries(place.state, 400)
@@ -100,7 +101,7 @@ class Limit:
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-@pytest.fixture(params=[Tmpfs, Limit])
+@pytest.fixture(params=[Limit, pytest.param(Tmpfs, marks=at_length)])
 def disk(request, tmp_path):
     if request.param is Limit:
         yield request.param

@@ -16,10 +16,10 @@ from daemon.desk import ENTRIES_A_PAGE
 from daemon.links import LINKS, Frame, cyton
 from daemon.requests import Acknowledge, Answer, Silence, Since, desk_of
 from tests.house import open_daemon, served
-from tests.running import full_or, memory_kb
+from tests.running import many, memory_kb
 
-FRAMES = int(full_or("RHYTHMD_FRAMES", 10_000))
-MESSAGES = int(full_or("RHYTHMD_MESSAGES", 1_000))
+FRAMES = int(many("RHYTHMD_FRAMES", 10_000, 1_000_000))
+MESSAGES = int(many("RHYTHMD_MESSAGES", 1_000, 100_000))
 BATCH = 250
 SLACK_KB = 24_000
 

@@ -23,11 +23,11 @@ from daemon.messages import Alert, Status
 from rhythmd.player import Player, excerpt
 from rhythmd.recording import shipped
 from rhythmd.subscriber import ALERTS, Received, Subscriber
-from tests.running import MANY_ALERTS, Place, caught_up, eventually, fields, full_or, last_words, raised_in
+from tests.running import MANY_ALERTS, Place, caught_up, eventually, fields, last_words, many, raised_in
 
-KILLS = int(full_or("RHYTHMD_KILLS", 3))
+KILLS = int(many("RHYTHMD_KILLS", 2, 200))
 SPEED = 30.0
-RECORDING = excerpt(shipped(), 300, 240)
+RECORDING = excerpt(shipped(), 300, 180)
 
 pytestmark = pytest.mark.timeout(300 + 15 * KILLS)
 

@@ -20,9 +20,9 @@ from rhythmd import patient
 from rhythmd.player import Fate, Faults, Player, Span
 from rhythmd.pty_port import PtyPort, _alias, play
 from rhythmd.subscriber import ALERTS, Received, Subscriber
-from tests.running import Place, full_or, until
+from tests.running import Place, at_length, many, until
 
-REPLUGS = int(full_or("RHYTHMD_REPLUGS", 2))
+REPLUGS = int(many("RHYTHMD_REPLUGS", 1, 100))
 BACK_WITHIN_S = 2.0
 
 pytestmark = pytest.mark.timeout(120 + 10 * REPLUGS)
@@ -38,7 +38,7 @@ def settled(subscriber: Subscriber) -> LinkCounts:
         before = now
 
 
-@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("name", ["rhythmd", pytest.param("cyton", marks=at_length)])
 def test_unplugged_and_plugged_in_again_it_is_heard_within_2_s_and_every_sample_is_accounted_for(tmp_path, name):
     """What was sent has been received; all else is counted as lost. A Cyton's numbers wrap every second: what it lost
     while it was away is known but for whole wraps."""
@@ -125,7 +125,7 @@ def test_silence_garbage_and_twice_the_rate_are_told_survived_and_accounted_for(
     ):
         sender = Sender(port)
         port.wait_until_wanted()
-        sender.paced(1.0, 0.04, sender.frame)
+        sender.paced(0.4, 0.04, sender.frame)
         for trouble in (lambda: sleep(1.2), lambda: sender.paced(1.2, 0.04, garbage)):
             trouble()
             until(subscriber, signal_lost("open"), within_s=2.0)
@@ -133,7 +133,7 @@ def test_silence_garbage_and_twice_the_rate_are_told_survived_and_accounted_for(
             sender.paced(0.5, 0.04, sender.frame)
             until(subscriber, signal_lost("closed"), within_s=BACK_WITHIN_S)
             assert monotonic() - back_s < BACK_WITHIN_S
-        sender.paced(2.0, 0.02, sender.frame)  # twice the rate: the sample count is the clock
+        sender.paced(1.0, 0.02, sender.frame)  # twice the rate: the sample count is the clock
         counts = settled(subscriber)
         assert running.end() == 0
     assert (counts.frames, counts.samples) == (sender.frames, 10 * sender.frames)

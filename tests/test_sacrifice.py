@@ -15,9 +15,9 @@ from rhythmd import patient, subscriber
 from rhythmd.player import Player
 from rhythmd.recording import Recording
 from rhythmd.subscriber import ALERTS, Received, Subscriber
-from tests.running import MANY_ALERTS, Place, caught_up, fields, full_or, raised_in, until
+from tests.running import MANY_ALERTS, Place, at_length, caught_up, fields, many, raised_in, until
 
-SECONDS = full_or("RHYTHMD_SLOW_SECONDS", 24)
+SECONDS = many("RHYTHMD_SLOW_SECONDS", 24, 96)
 SPEED = 30.0
 SCRIPT = "sinus 6, vt 6 @190, sinus 4, asystole 6, sinus 2"
 
@@ -60,6 +60,7 @@ def followed(place: Place, subscriber: Subscriber, worn: Recording = PATIENT, sp
     return received + caught_up(subscriber)
 
 
+@at_length
 def test_a_slow_engine_delays_alerts_and_loses_none_and_the_daemon_goes_on_telling_how_it_is(tmp_path):
     """300 ms a window, at thirty windows a second."""
     place = Place(tmp_path, MANY_ALERTS, before=SLOW)
@@ -104,6 +105,7 @@ def test_an_engine_that_hangs_for_a_while_starves_the_watchdog_and_then_loses_no
     assert opened(received) == raised_in(PATIENT, place)
 
 
+@at_length
 def test_a_subscriber_that_falls_behind_loses_waves_and_beats_and_no_alert(tmp_path, monkeypatch):
     """Its queues are shortened here, so that they overflow within seconds."""
     monkeypatch.setattr(subscriber, "QUEUED_MESSAGES", 100)
