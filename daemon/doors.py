@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -31,6 +32,13 @@ QUEUED_PAGES = 50
 """Per client of the desk, each way."""
 
 
+MOST_CONNECTIONS = 800
+"""At both sockets together; a subscriber that asks the desk has two. Beyond, all are shown out, and who needs to comes
+back. ZeroMQ has no limit of its own, and ends the process where no file is left for a connection (ipc_listener.cpp)."""
+
+MOST_FILES = 8192
+"""What a second may bring before it is counted."""
+
 REOPENED_WITHIN_S = 3.0
 TELL_EVERY_S = 60.0
 """Who knocks all night must not fill the journal."""
@@ -49,16 +57,20 @@ class Doors:
         self._open()
 
     def look(self) -> bool:
-        """To be called every second or so. True when everybody was shown out because of a key that was revoked."""
+        """To be called every second or so. True when everybody was shown out: a key was revoked, or a throng."""
         self.refused += sum(keeper.count() for keeper in self._keepers)
         if self.refused > self._told and monotonic() >= self._tell_due_s:
             log.warning(
                 "%d connections refused%s", self.refused - self._told, self._guard.last() if self._guard else ""
             )
             self._told, self._tell_due_s = self.refused, monotonic() + TELL_EVERY_S
-        if self._guard is None or not self._guard.look():
+        inside = sum(keeper.inside for keeper in self._keepers)
+        if inside > MOST_CONNECTIONS:
+            log.warning("%d connections, more than %d: all are closed, and may come back", inside, MOST_CONNECTIONS)
+        elif self._guard and self._guard.look():
+            log.warning("a key was revoked: all connections are closed, and those whose key is in force will come back")
+        else:
             return False
-        log.warning("a key was revoked: all connections are closed, and those whose key is in force will come back")
         self.close()
         self._open_again()
         return True
@@ -111,6 +123,8 @@ class Doors:
 def open_doors(addresses: tuple[str, ...], keys: str = "") -> Iterator[Doors]:
     """`addresses` as they are bound; `keys` is the folder of the keys, empty where none is needed."""
     guard = Guard(Path(keys)) if keys else None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MOST_FILES)), hard))
     context: zmq.Context[Any] = zmq.Context()
     try:
         with authenticator(context, guard) if guard else nullcontext():

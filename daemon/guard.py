@@ -82,23 +82,25 @@ def authenticator(context: zmq.Context[Any], guard: Guard) -> Iterator[None]:
 
 
 class Doorkeeper:
-    """Counts the connections to one socket that came to nothing: no key, a wrong key, no ZeroMQ at all."""
+    """Counts who is inside, and the connections that came to nothing: no key, a wrong key, no ZeroMQ at all."""
 
     def __init__(self, socket: zmq.Socket[Any]) -> None:
+        self.inside = 0
         self._socket = socket
         self._events: zmq.Socket[Any] = socket.context.socket(zmq.PAIR)
         self._events.setsockopt(zmq.RCVHWM, MOST_EVENTS)
         place = f"inproc://doorkeeper-{id(self)}"
-        socket.monitor(place, REFUSED)
+        socket.monitor(place, REFUSED | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._events.connect(place)
 
     def count(self) -> int:
-        """How many since the last call."""
+        """How many came to nothing since the last call."""
         refused = 0
         with suppress(zmq.Again):
             while True:
-                recv_monitor_message(self._events, zmq.NOBLOCK)
-                refused += 1
+                event = recv_monitor_message(self._events, zmq.NOBLOCK)["event"]
+                self.inside += (event == zmq.EVENT_ACCEPTED) - (event == zmq.EVENT_DISCONNECTED)
+                refused += bool(event & REFUSED)
         return refused
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ class Reader(threading.Thread):
             while not self._stop_asked.is_set():
                 try:
                     self._read_until_lost()
-                except (OSError, termios.error) as error:
+                except (OSError, ValueError, termios.error) as error:  # ValueError: select takes no file above 1023
                     self._lost(error)
         except Exception as error:  # a bug: the supervisor ends the process, systemd restarts it
             self.error = error

@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from daemon import config as cfg
+from daemon import doors
 from daemon.config import ConfigError
 from daemon.doors import open_doors
 from daemon.keys import read_clients, read_server
@@ -103,6 +104,34 @@ def test_a_flood_of_strangers_holds_up_no_alert(tmp_path):
         assert served(house, lambda: subscriber.receive(5)).message.id == "a-1"
         house.doors.look()
         assert house.doors.refused > 2000
+
+
+def test_a_throng_is_shown_out_and_who_needs_to_comes_back(tmp_path, monkeypatch, caplog):
+    """ZeroMQ aborts the process that has no file left for one more at an ipc address."""
+    monkeypatch.setattr(doors, "MOST_CONNECTIONS", 20)
+    address = f"ipc://{tmp_path}/a.ipc"
+    with open_daemon(address, tmp_path) as house, Subscriber(address) as subscriber, zmq.Context() as context:
+        house.serve_until(lambda: b"alert." in house.publisher._subscriptions)
+        assert house.doors.look() is False
+        throng = [context.socket(zmq.SUB) for _ in range(25)]
+        for one in throng:
+            one.connect(address)
+        until_s = monotonic() + 10
+        while not house.doors.look():
+            assert monotonic() < until_s
+            house.serve()
+            sleep(0.01)
+        house.publisher.all_left()
+        for one in throng:
+            one.close(linger=0)
+        while not house.publisher._subscriptions:  # it subscribes again when it is asked for the next alert
+            assert monotonic() < until_s
+            house.serve()
+            subscriber.receive(0.05)
+        house.opens("asystole", "a-1")
+        assert served(house, lambda: subscriber.receive(5)).message.id == "a-1"
+        assert house.doors.look() is False
+    assert "more than 20" in caplog.text
 
 
 def test_who_knocks_all_night_is_told_of_once_a_minute_with_the_count(house, address, tmp_path, caplog):

@@ -106,7 +106,7 @@ def test_modules_and_the_runtime_stay_small():
     assert [str(path) for path, lines in texts.items() if len(lines) > 300] == []
     rooms = {"daemon", "dsp", "engines"}
     runtime = [lines for path, lines in texts.items() if path.parts[0] in rooms and str(path) not in TOOLS]
-    assert sum(bool(line.strip()) for lines in runtime for line in lines) <= 5000
+    assert sum(bool(line.strip()) for lines in runtime for line in lines) <= 5100
 
 
 def test_a_subscriber_needs_pyzmq_and_msgspec_alone():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from daemon.doors import MOST_FILES
+
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd" / "rhythmd.service"
 JETSON = ROOT / "systemd" / "rhythmd.service.d" / "jetson.conf"
@@ -107,7 +109,7 @@ def test_only_the_jetson_may_write_and_execute_memory() -> None:
 def test_memory_and_connections_are_bounded() -> None:
     keys = settings(UNIT)
     assert keys["MemoryMax"] == ["512M"]
-    assert 256 <= int(keys["LimitNOFILE"][0]) <= 4096
+    assert int(keys["LimitNOFILE"][0]) == MOST_FILES
     assert int(keys["TasksMax"][0]) <= 128
 
 
