@@ -21,8 +21,8 @@ NEUTRAL = -2.2
 """The log-odds of the network that speak neither for AF nor against it: a mean probability of 0.1."""
 
 WAVEFORM_WEIGHT = 1.0
-"""Of the network's log-odds beside those of the intervals. Both were chosen on the records of the 2017 challenge that the
-network was not trained on (F1 81.8 by record; 80.9 when each fifth is judged by what was best for the others)."""
+"""Of the network's log-odds beside those of the intervals. Both were chosen on the records of the 2017 challenge that
+the network was not trained on (F1 81.8 by record; 80.9 when each fifth is judged by what was best for the others)."""
 
 AF_EDGE_BEATS = 40
 """How many beats ago it began, or ended, at most, when that becomes known: about as far as the measures look back."""

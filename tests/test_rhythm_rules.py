@@ -187,7 +187,7 @@ def test_a_persistence_of_zero_tells_at_once():
 
 
 def test_atrial_fibrillation_between_its_two_probabilities_neither_begins_nor_ends():
-    doubtful = {"rr_s": IRREGULAR_S[:200], "atrial_fibrillation": 0.05}
+    doubtful = {"rr_s": IRREGULAR_S[:200], "atrial_fibrillation": 0.02}
     assert Story().beats("N" * 200, **doubtful).rhythm == "N"
     story = fibrillating(Story(), 100).beats("N" * 200, **doubtful)
     assert [end for _, _, end in story.alerts("atrial_fibrillation")] == [None]
