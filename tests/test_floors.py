@@ -1,0 +1,29 @@
+"""The whole chain is no worse than it was, on a few records of each database. The pins: tests/floors.py."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tests import floors
+from tests.conftest import record
+
+PINNED = json.loads(floors.PINS.read_text())
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, float]:
+    for path in floors.needed():
+        record(path)  # skips, with the command that downloads it
+    return floors.measured(jobs=min(2, os.cpu_count() or 1))
+
+
+@pytest.mark.parametrize("figure", PINNED)
+def test_the_figure_is_no_worse_than_its_floor(found, figure):
+    assert found[figure] >= PINNED[figure]
+
+
+def test_every_figure_is_pinned(found):
+    assert set(found) == set(PINNED)
