@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from importlib import import_module
 
@@ -49,7 +50,9 @@ def _run(name: str, arguments: list[str]) -> int:
     from engines.errors import EngineError
     from rhythmd.recording import RecordError
 
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)  # in an import the exception may be lost
     module = import_module(f"rhythmd.commands.{name}")
+    signal.signal(signal.SIGINT, interrupted)
     parser = argparse.ArgumentParser(
         prog=f"rhythmd {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -21,6 +21,9 @@ from tests.running import many, memory_kb
 FRAMES = int(many("RHYTHMD_FRAMES", 10_000, 1_000_000))
 MESSAGES = int(many("RHYTHMD_MESSAGES", 1_000, 100_000))
 BATCH = 250
+BY_CHANCE = 3
+"""Frames of a batch that one of 65,536 false ones may swallow, whose checksum holds by chance; and one that waits."""
+
 SLACK_KB = 24_000
 
 pytestmark = pytest.mark.timeout(1200)
@@ -34,11 +37,13 @@ def flipped(wire: bytes, rng: Random, bits: int) -> bytes:
     return bytes(hit)
 
 
-def mutated(wires: list[bytes], rng: Random) -> list[bytes]:
-    """A batch as no patch sends it: bits damaged, bytes gone or doubled or put in, frames twice or in another order."""
-    out = []
+def mutated(wires: list[bytes], rng: Random) -> tuple[list[bytes], int]:
+    """A batch as no patch sends it: bits damaged, bytes gone or doubled or put in, frames twice or in another order;
+    and how many frames are whole in it."""
+    out, whole = [], 0
     for wire in wires:
         how, at = rng.randrange(10), rng.randrange(len(wire))
+        whole += {0: 1, 6: 1, 7: 2}.get(how, 0)
         out += [
             [wire],
             [flipped(wire, rng, 1)],
@@ -53,7 +58,7 @@ def mutated(wires: list[bytes], rng: Random) -> list[bytes]:
         ][how]
     if not rng.randrange(4):
         rng.shuffle(out)
-    return out
+    return out, whole
 
 
 def sent(name: str, first: int, rng: Random) -> list[Frame]:
@@ -69,7 +74,7 @@ def sent(name: str, first: int, rng: Random) -> list[Frame]:
 def test_mutated_frames_raise_nothing_and_fill_nothing_and_the_decoder_is_in_step_again(name):
     """Every byte is a frame's, skipped or waits; less than two frames wait; and whole frames that follow come through.
 
-    After what may end in half of a frame, the first ten are not asked for.
+    After what may end in half of a frame, the first ten are not asked for. In our own format all whole ones come.
     """
     rng, link = Random(6), LINKS[name]
     decoder = link.decoder(1)
@@ -77,10 +82,13 @@ def test_mutated_frames_raise_nothing_and_fill_nothing_and_the_decoder_is_in_ste
     before_kb = None
     for first in range(0, FRAMES, BATCH):
         wires = [link.encode(frame) for frame in sent(name, first, rng)]
-        for piece in mutated(wires, rng):
+        pieces, intact = mutated(wires, rng)
+        for piece in pieces:
             fed += len(piece)
-            given += len(decoder.feed(piece))
+            got = len(decoder.feed(piece))
+            given, intact = given + got, intact - got
             assert len(decoder._buffer) < 2 * link.frame_bytes
+        assert name == "cyton" or intact <= BY_CHANCE
         whole = [Frame(n, (0,) * link.samples_per_frame) for n in range(40)]
         wire = b"".join(map(link.encode, whole))
         fed += len(wire)
@@ -180,7 +188,7 @@ def test_garbage_at_the_desk_gets_answers_at_most_and_at_the_publisher_changes_n
         for _ in range(0, MESSAGES, BATCH):
             with context.socket(zmq.DEALER) as dealer, context.socket(zmq.XSUB) as xsub:
                 for socket, place in ((dealer, desk_of(address)), (xsub, address)):
-                    socket.setsockopt(zmq.LINGER, 0)
+                    socket.setsockopt(zmq.LINGER, 10_000)  # at 0, libzmq 4.3.5 may abort who leaves in mid-message
                     socket.connect(place)
 
                 def flood() -> None:
