@@ -78,6 +78,7 @@ def test_a_slow_engine_delays_alerts_and_loses_none_and_the_daemon_goes_on_telli
     assert opened(received) == raised_in(PATIENT, place)
 
 
+@at_length
 def test_an_engine_that_hangs_for_a_while_starves_the_watchdog_and_then_loses_nothing(tmp_path, monkeypatch):
     place = Place(tmp_path, MANY_ALERTS, before=STUCK)
     fed_s: list[float] = []
