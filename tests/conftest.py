@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as rhythmd.cli does, before anything imports numpy
+
 from pathlib import Path
 
 import numpy as np

@@ -173,3 +173,17 @@ def test_what_the_signal_does_cannot_stop_the_analysis(tmp_path):
     assert "lead_off" in kinds["rail"]
     assert "signal_lost" in kinds["lost"]
     assert "asystole" not in kinds["zero"] | kinds["rail"] | kinds["lost"]
+
+
+def test_numpy_is_left_one_thread_before_it_is_imported():
+    """With two the detector's small matrices cost three times as much."""
+    program = (
+        "import os, sys\n"
+        "os.environ.pop('OPENBLAS_NUM_THREADS', None)\n"
+        "from rhythmd import cli\n"
+        "assert 'numpy' not in sys.modules\n"
+        "cli.main(['config'])\n"
+        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
