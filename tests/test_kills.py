@@ -86,7 +86,7 @@ def lived(place: Place, subscriber: Subscriber, chance: random.Random, told: lis
 
 
 def test_a_daemon_killed_at_any_instant_has_told_and_kept_the_same(place, unkilled):
-    """A subscriber ends with all that the ledger has, in order, once; and of each life the ledger has what an unkilled
+    """A subscriber ends with all that the ledger has, once; and of each life the ledger has what an unkilled
     run raises: as far as that daemon was heard to have judged, and no hole in what it said beyond."""
     chance = random.Random(1)
     received: list[Received] = []
@@ -97,7 +97,7 @@ def test_a_daemon_killed_at_any_instant_has_told_and_kept_the_same(place, unkill
             assert running.end() == 0
             received += last_words(subscriber)
     told = [one.message for one in received if isinstance(one.message, Alert)]
-    assert [alert.serial for alert in told] == [entry.serial for entry in place.kept()]
+    assert sorted(alert.serial for alert in told) == [entry.serial for entry in place.kept()]  # none lost, none twice
     judged = 0
     for life in lives:
         opened = [
