@@ -18,9 +18,14 @@ LONGEST = 500  # samples lost that are bridged: 2 s
 HEADS = find_model("ecg1").manifest.heads
 
 
-def likely(*_):
-    """An engine that finds every beat normal."""
-    return tuple(np.linspace(0.9, 0.1, len(head.labels), dtype=np.float32)[None] for head in HEADS)
+class Likely:
+    """An engine that finds every beat normal, and remembers nothing."""
+
+    def infer(self, *_):
+        return tuple(np.linspace(0.9, 0.1, len(head.labels), dtype=np.float32)[None] for head in HEADS)
+
+    def forget(self):
+        pass
 
 
 def with_losses(seed: int, seconds: int = 60) -> Recording:
@@ -70,15 +75,15 @@ def test_only_losses_too_long_to_bridge_are_left_out_wherever_blocks_end(monkeyp
 @pytest.mark.parametrize("seed", range(4))
 def test_pieces_of_any_size_give_the_same_analysis(monkeypatch, seed):
     recording = with_losses(seed)
-    found = analysis.analyze(recording, likely, HEADS, Alerts())
+    found = analysis.analyze(recording, Likely(), HEADS, Alerts())
     assert len(found.beats) > 10
     monkeypatch.setattr(analysis, "BLOCK_S", 0.7)
     monkeypatch.setattr(analysis, "PIECE_BLOCKS", 3)
-    assert analysis.analyze(recording, likely, HEADS, Alerts()) == found
+    assert analysis.analyze(recording, Likely(), HEADS, Alerts()) == found
 
 
 def test_nothing_there_is_a_lost_signal():
-    found = analysis.analyze(Recording("r", "ECG", 250.0, np.full(5000, np.nan), 400.0), likely, HEADS, Alerts())
+    found = analysis.analyze(Recording("r", "ECG", 250.0, np.full(5000, np.nan), 400.0), Likely(), HEADS, Alerts())
     assert [event.kind for event in found.alerts] == ["signal_lost"]
     assert found.beats == ()
 
