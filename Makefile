@@ -19,7 +19,7 @@ check: $(VENV)/dev.installed test  ## the tests, the linter and the types
 	$(BIN)/mypy
 
 bench: $(VENV)/dev.installed  ## what it costs: throughput, live load, latency, memory
-	$(BIN)/python -m bench
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench
 
 reliability: $(VENV)/dev.installed  ## kill, fill, unplug, crowd, fuzz and run it for a day: about an hour
 	RHYTHMD_RELIABILITY=1 $(BIN)/python -m pytest -s $(RELIABILITY:%=tests/test_%.py)

@@ -18,7 +18,7 @@ _filter_in_place: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 try:
     # What scipy's sosfilt calls after it has looked at its arguments. For the 20 samples of a live block that looking
     # takes 57 of its 58 us; a test holds that both give the same, bit for bit.
-    _filter_in_place = import_module("scipy.signal._sosfilt")._sosfilt
+    _filter_in_place = import_module("scipy.signal._sosfilt")._sosfilt  # noqa: SLF001 the price of the above
 except (ImportError, AttributeError):  # it is not scipy's public language
     _filter_in_place = _publicly
 
