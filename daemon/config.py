@@ -181,7 +181,7 @@ def load(path: Path) -> Config:
     try:
         config = msgspec.toml.decode(text, type=Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_in_words(str(error))}; `rhythmd config` explains every key") from None
+        raise ConfigError(f"{path}: {in_words(str(error))}; `rhythmd config` explains every key") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}; `rhythmd config` prints a file that is") from None
     check(config, str(path))
@@ -240,7 +240,7 @@ def _check_port(port: str, where: str) -> None:
         raise ConfigError(f"{where}: patch.port: {port} is no serial port; `rhythmd doctor` lists those that are here")
 
 
-def _in_words(error: str) -> str:
+def in_words(error: str) -> str:
     """The key first: `Expected float - at $.patch.rate_hz` becomes `patch.rate_hz: expected float`."""
     message, _, place = error.partition(" - at `$")
     key = place.strip("`.")

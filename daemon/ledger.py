@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -29,6 +28,7 @@ PRUNED_AT_ONCE = 500
 MOST_SET_ASIDE = 3
 SCHEMA = """
 create table if not exists about (ledger text not null);
+insert into about select lower(hex(randomblob(16))) where not exists (select 1 from about);
 create table if not exists entry (
     serial integer primary key, topic text not null, saved_s real not null, payload blob not null);
 create table if not exists standing (id text primary key, serial integer not null);
@@ -199,16 +199,7 @@ def _first(
 def open_ledger(folder: Path) -> Iterator[Ledger]:
     """The ledger in `folder`. A file that cannot be read is set aside, and a new one begun: never a crash loop."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / FILE
-    set_aside = None
-    try:
-        db = _connect(path)
-    except sqlite3.OperationalError:  # the disk's fault (full, read-only, locked), not the file's: that stays
-        raise
-    except sqlite3.DatabaseError as error:
-        set_aside = _set_aside(path)
-        log.error("%s cannot be read (%s): it is now %s, and a new one begins", path, error, set_aside)
-        db = _connect(path)
+    db, set_aside = connect_or_begin_anew(folder / FILE, SCHEMA)
     with closing(db):
         ledger = Ledger(db, set_aside=set_aside)
         yield ledger
@@ -220,11 +211,24 @@ def open_ledger(folder: Path) -> Iterator[Ledger]:
 @contextmanager
 def memory_ledger(why: str) -> Iterator[Ledger]:
     """For as long as this process lives: where no file can be had."""
-    with closing(_connect(":memory:")) as db:
+    with closing(connect(":memory:", SCHEMA)) as db:
         yield Ledger(db, volatile=why)
 
 
-def _connect(path: Path | str) -> sqlite3.Connection:
+def connect_or_begin_anew(path: Path, schema: str) -> tuple[sqlite3.Connection, Path | None]:
+    """The file; where it cannot be read it is set aside, and the second is where it went."""
+    try:
+        return connect(path, schema), None
+    except sqlite3.OperationalError:  # the disk's fault (full, read-only, locked), not the file's: that stays
+        raise
+    except sqlite3.DatabaseError as error:
+        set_aside = _set_aside(path)
+        log.error("%s cannot be read (%s): it is now %s, and a new one begins", path, error, set_aside)
+        return connect(path, schema), set_aside
+
+
+def connect(path: Path | str, schema: str) -> sqlite3.Connection:
+    """A file whose every commit survives the power cut. Raises DatabaseError when it cannot be read."""
     db = sqlite3.connect(path, timeout=5.0)
     try:
         db.execute("pragma auto_vacuum = incremental")
@@ -236,9 +240,7 @@ def _connect(path: Path | str) -> sqlite3.Connection:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         with db:
-            db.executescript(SCHEMA)
-            if not db.execute("select 1 from about").fetchone():
-                db.execute("insert into about values (?)", (uuid.uuid4().hex,))
+            db.executescript(schema)
     except BaseException:
         db.close()
         raise

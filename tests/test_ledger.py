@@ -208,13 +208,13 @@ def test_a_directory_that_cannot_be_is_refused_by_its_key(tmp_path):
 
 
 def test_where_no_file_can_be_had_the_daemon_goes_on_in_memory_and_says_so(tmp_path, monkeypatch):
-    def full(path):
+    def full(path, schema):
         if str(path) != ":memory:":
             raise sqlite3.OperationalError("unable to open database file")
-        return connect(path)
+        return connect(path, schema)
 
-    connect = room._connect
-    monkeypatch.setattr(room, "_connect", full)
+    connect = room.connect
+    monkeypatch.setattr(room, "connect", full)
     with open_store(Store(directory=str(tmp_path))) as ledger:
         added = entry(ledger)
         assert ledger.failing == "unable to open database file"
