@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil, pi
 
 import numpy as np
-from scipy.signal import firwin, upfirdn
+from scipy.signal import firwin, kaiser_beta, upfirdn
 
 from dsp.signal import RATE_HZ, Block
 
-ZERO_CROSSINGS = 10
-"""Of the interpolating sinc on each side: 10 of them keep the delay at 40 ms for 360 Hz and 80 ms for 128 Hz."""
+PASS_HZ, PASS_SHARE = 45.0, 0.32
+"""To where it is flat, and to which part of the lower rate where that is less. All that comes after listens below 40 Hz
+(`dsp.filters`), so the transition may be wide, and a wide one is short: each sample waits 8 ms, from 128 Hz 20 ms."""
+
+LEAST_DB = 34.0
+"""An error of 3 % at most, by which the gain is off below that, and by which what lies beyond comes through. Only from
+128 Hz is it so much: there it is the QRS complex's image above 80 Hz, of which `dsp.filters` leaves a fifth or less."""
+
+_KAISER_DB, _KAISER_SLOPE = 7.95, 4 * pi * 2.285
+"""Of Kaiser's window, in dB: the one, the other for each Hz of the transition and each second of half its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +37,10 @@ class Rates:
         up, down = ratio.numerator, ratio.denominator
         if up == down:
             return cls(1, 1, 0)
+        lower_hz = RATE_HZ * min(1.0, down / up)
+        half_s = (LEAST_DB - _KAISER_DB) / (_KAISER_SLOPE * _transition_hz(lower_hz))
         # A multiple of `down`, so that outputs fall on the grid that upfirdn computes.
-        return cls(up, down, -(-ZERO_CROSSINGS * max(up, down) // down) * down)
+        return cls(up, down, ceil(half_s * RATE_HZ) * down)
 
     def source_index(self, at: int) -> int:
         """The index, at the input's rate, of the sample that is at index `at` of the 250 Hz output."""
@@ -96,13 +107,21 @@ class Resampler:
         self._marks = np.full(before + past_origin, block.marks[0])
 
 
+def _transition_hz(lower_hz: float) -> float:
+    """From the end of the pass band to the beginning of what folds into it, at the lower of the two rates."""
+    return lower_hz - 2 * min(PASS_HZ, PASS_SHARE * lower_hz)
+
+
 def _taps(rates: Rates) -> np.ndarray:
     """The interpolating filter, each of its phases with a gain of exactly 1 for a constant.
 
     Without that the phases differ by a thousandth or so, and an electrode offset of 300 mV comes out as a tone of
     millivolts; from 257 Hz it lies at 7 Hz, among the QRS complexes.
     """
-    taps: np.ndarray = firwin(2 * rates.half + 1, 1 / max(rates.up, rates.down), window=("kaiser", 5.0))
+    lower_hz = RATE_HZ * min(1.0, rates.down / rates.up)
+    half_s = rates.half / (RATE_HZ * rates.down)
+    beta = kaiser_beta(_KAISER_DB + _KAISER_SLOPE * _transition_hz(lower_hz) * half_s)
+    taps: np.ndarray = firwin(2 * rates.half + 1, 1 / max(rates.up, rates.down), window=("kaiser", beta))
     for phase in range(rates.up):
         taps[phase :: rates.up] /= taps[phase :: rates.up].sum()
     return taps

@@ -54,8 +54,8 @@ FLOORS = {
     "mitdb/103": (1728, 0, 1),
     "mitdb/119": (1661, 0, 0),
     "mitdb/200": (2165, 0, 3),
-    "mitdb/203": (2471, 6, 10),
-    "nstdb/118e06": (1901, 98, 15),  # every other two minutes the signal is but 6 dB above the noise
+    "mitdb/203": (2469, 7, 12),
+    "nstdb/118e06": (1902, 90, 14),  # every other two minutes the signal is but 6 dB above the noise
 }
 
 
