@@ -213,6 +213,9 @@ def to_int8(model: Model, scales: Scales) -> bytes:
         if node.output[0] in chosen:
             kernel = weights[node.input[1]]
             largest = np.abs(kernel).reshape(len(kernel), -1).max(axis=1)
+            if not any(attribute.name == "kernel_shape" for attribute in node.attribute):
+                # Optional in ONNX; without it TensorRT 8.6 takes a kernel that is no constant for 1 x 1.
+                node.attribute.append(onnx.helper.make_attribute("kernel_shape", kernel.shape[2:]))
             activation = pair(node.input[0], np.array(scales.activations[node.input[0]]))
             node.input[1] = pair(node.input[1], np.maximum(largest / 127, TINIEST_SCALE))
             node.input[0] = activation

@@ -19,7 +19,7 @@ from engines.errors import EngineError
 from engines.examples import UNKNOWN, Example
 from engines.int8 import calibrate
 from engines.model import SHIPPED, Head, Manifest, State, Tensor, load
-from engines.plans import find_plan, here
+from engines.plans import Options, find_plan, here
 from engines.verify import verify
 from rhythmd import labelled
 
@@ -124,14 +124,14 @@ def tensorrt_or_skip():
 
 
 def cached_plan(model, precision):
-    """Building takes some ten seconds even for the smallest network: once a session. Verified, as the user's is."""
+    """Building is slow even without looking for the fastest kernels: once a session. Verified, as the user's is."""
     try:
         return find_plan(model, here())
     except EngineError:
         examples = some_examples(model)
         shipped = model.onnx.parent == SHIPPED
         scales = calibrate(model, examples, "noise") if precision == "int8" and not shipped else None
-        plan = build_plan(model, precision, scales=scales)
+        plan = build_plan(model, precision, options=Options(level=0), scales=scales)
         verify(plan, model, some_examples(model, labelled=False), "noise")
         return plan
 

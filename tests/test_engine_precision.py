@@ -93,6 +93,13 @@ def test_only_convolutions_with_enough_channels_are_quantised_each_by_its_own_sc
     assert along == [0]  # the kernel's output channels; an activation has one scale
 
 
+def test_a_quantised_kernel_has_its_shape_told_for_tensorrt_86_takes_it_for_1_x_1(tiny):  # noqa: F811
+    network = onnx.load_model_from_string(to_int8(tiny, calibrate(tiny, of_every_class(200, tiny), "here")))
+    constants = {tensor.name for tensor in network.graph.initializer}
+    quantised = [node for node in network.graph.node if node.op_type == "Conv" and node.input[1] not in constants]
+    assert [onnx.helper.get_node_attr_value(node, "kernel_shape") for node in quantised] == [[1, 5]]
+
+
 def test_in_int8_the_network_answers_nearly_as_before(tiny, tmp_path):  # noqa: F811
     examples = of_every_class(300, tiny)
     quantised = as_model(tiny, to_int8(tiny, calibrate(tiny, examples, "here")), tmp_path / "int8.onnx")

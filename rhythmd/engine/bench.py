@@ -128,7 +128,7 @@ def _tensorrt(model: Model, args: argparse.Namespace, device: plans.Device, prog
             ways: dict[str, dict[str, Any]] = {"graph, spin": {"wait": "spin"}, "graph, block": {"wait": "block"}}
             if last:
                 ways |= {
-                    "graph, mapped, spin": {"wait": "spin", "mapped": True},
+                    "graph, copies, spin": {"wait": "spin", "mapped": False},
                     "no graph, spin": {"wait": "spin", "graph": False},
                     "no graph, block": {"wait": "block", "graph": False},
                 }
