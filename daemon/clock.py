@@ -10,6 +10,10 @@ from dsp.signal import LEAD_OFF, MISSING, SATURATED, Block
 PLAUSIBLE_S = 60.0
 """A sequence number that is off by more than this from the time waited tells of a restarted patch, not of a loss."""
 
+TURN_S = 0.1
+"""A number that comes again is a frame that came twice; but where all numbers pass in less than this (BITalino: 16 ms),
+rather the whole turn was lost."""
+
 BRIDGED_S = 2.0
 """Longer losses are not filled with missing samples: the time line jumps, and a new session begins. It is the silence
 after which `signal_lost` is raised by default, so that one loss is not told twice, as silence and as lost samples."""
@@ -64,6 +68,8 @@ class Clock:
         expected = 1 + waited_s * self._rate_hz / size
         steps = (frame.sequence - last) % modulus
         steps += modulus * max(0, round((expected - steps) / modulus))
+        if not steps and modulus * size < TURN_S * self._rate_hz:
+            steps = modulus
         if abs(steps - expected) * size > PLAUSIBLE_S * self._rate_hz:
             self.restarts += 1
             steps = round(expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,10 +10,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from daemon.links import LINKS
+from daemon.links import LINKS, Link
 from engines.backend import BACKENDS
 
 DEFAULT_FILE = Path(__file__).parent / "default.toml"
+
+LEAST_RATE_HZ = 100.0
+"""A sample every 10 ms: with fewer a QRS complex is two or three samples."""
 
 Rate = Annotated[float, Meta(gt=0, le=300)]  # beats per minute; beyond, no heart would ever raise the alert
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -35,9 +39,25 @@ class Patch(_Section, frozen=True):
     port: str = ""
     link: str = "rhythmd"
     channel: Count = 1
-    rate_hz: Annotated[float, Meta(ge=100, le=1000)] = 250.0
-    baud: Annotated[int, Meta(ge=9600, le=4_000_000)] = 115200
+    given_rate_hz: Annotated[float, Meta(ge=0, le=1000)] = field(default=0.0, name="rate_hz")
+    given_counts_per_mv: Annotated[float, Meta(ge=0, le=1e8)] = field(default=0.0, name="counts_per_mv")
+    given_baud: Annotated[int, Meta(ge=0, le=4_000_000)] = field(default=0, name="baud")
     silence_limit_s: Annotated[float, Meta(ge=0.5, le=60)] = 2.0
+
+    @property
+    def wire(self) -> Link:
+        """Its link, with what this patch does otherwise."""
+        link = LINKS[self.link]
+        return dataclasses.replace(
+            link,
+            rate_hz=self.given_rate_hz or link.rate_hz,
+            counts_per_mv=self.given_counts_per_mv or link.counts_per_mv,
+            baud=self.given_baud or link.baud,
+        )
+
+    @property
+    def rate_hz(self) -> float:
+        return self.wire.rate_hz
 
 
 class Engine(_Section, frozen=True):
@@ -192,9 +212,7 @@ def check(config: Config, where: str) -> None:
     """Refuse what types alone cannot tell is wrong."""
     if config.patch.link not in LINKS:
         raise ConfigError(f"{where}: patch.link: {config.patch.link!r} is not one of {', '.join(sorted(LINKS))}")
-    channels = LINKS[config.patch.link].channels
-    if config.patch.channel > channels:
-        raise ConfigError(f"{where}: patch.channel: {config.patch.link} has channels 1 to {channels}")
+    _check_wire(config.patch, where)
     if config.engine.backend not in BACKENDS:
         raise ConfigError(
             f"{where}: engine.backend: {config.engine.backend!r} is not one of {', '.join(sorted(BACKENDS))}"
@@ -209,6 +227,27 @@ def check(config: Config, where: str) -> None:
         )
     _check_addresses(config.publish, where)
     _check_port(config.patch.port, where)
+
+
+def _check_wire(patch: Patch, where: str) -> None:
+    """Whether the link can do what is asked of it."""
+    link, wire = LINKS[patch.link], patch.wire
+    if patch.channel > link.channels:
+        raise ConfigError(f"{where}: patch.channel: {patch.link} has channels 1 to {link.channels}")
+    if 0 < patch.given_rate_hz < LEAST_RATE_HZ:
+        raise ConfigError(
+            f"{where}: patch.rate_hz: expected {LEAST_RATE_HZ:g} to 1000, or 0 for what {patch.link} usually sends"
+        )
+    if link.rate_is_told and wire.rate_hz != link.rate_hz:
+        raise ConfigError(
+            f"{where}: patch.rate_hz: {patch.link} is told to send {link.rate_hz:g} samples a second; leave the key out"
+        )
+    needed_baud = 10 * wire.frame_bytes * wire.rate_hz / wire.samples_per_frame  # 8N1: ten bits a byte
+    if wire.baud < needed_baud and "://" not in patch.port:
+        raise ConfigError(
+            f"{where}: patch.baud: at {wire.baud} no patch can send {wire.rate_hz:g} samples a second as {patch.link}, "
+            f"which takes {needed_baud:.0f}; set a higher speed here and in the patch, or correct patch.rate_hz"
+        )
 
 
 def _check_addresses(publish: Publish, where: str) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from daemon.clock import Clock
 from daemon.config import Patch
-from daemon.links import LINKS
 from daemon.messages import LinkCounts
 from daemon.port import SILENT_READ_S, Reading
 from dsp.chain import Chain
@@ -43,10 +42,10 @@ class Listener:
     """Decodes, places and filters what the reader hands on. One patch."""
 
     def __init__(self, patch: Patch) -> None:
-        self._link = link = LINKS[patch.link]
+        self._link = link = patch.wire
         self._patch = patch
         self._decoder = link.decoder(patch.channel)
-        self._clock = Clock(link, patch.rate_hz)
+        self._clock = Clock(link, link.rate_hz)
         self._chain: Chain | None = None
         self._end = 0  # index one past the last sample that the chain has had
         self._judged_end = 0  # likewise at 250 Hz
@@ -85,7 +84,7 @@ class Listener:
             if block.start != self._end:
                 yield from self._finish()
             jumped = self._chain is None
-            chain = self._chain = self._chain or Chain(self._patch.rate_hz)
+            chain = self._chain = self._chain or Chain(self._link.rate_hz)
             clean, events = chain(block)
             if jumped:
                 yield Skipped(self._judged_end, clean.start, self._read_s)
@@ -106,7 +105,7 @@ class Listener:
         """How long the bytes took that became no frame since the last call: garbage is silence that costs bytes."""
         so_far = self._decoder.skipped_bytes + self._dropped_bytes
         new_bytes, self._undecoded_bytes = so_far - self._undecoded_bytes, so_far
-        return new_bytes / self._link.frame_bytes * self._link.samples_per_frame / self._patch.rate_hz
+        return new_bytes / self._link.frame_bytes * self._link.samples_per_frame / self._link.rate_hz
 
     def _heard(self, reading: Reading) -> Heard:
         return Heard(

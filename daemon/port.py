@@ -17,7 +17,6 @@ from typing import Any
 import serial
 
 from daemon.config import Patch
-from daemon.links import LINKS
 from daemon.room import STOP
 
 log = logging.getLogger(__name__)
@@ -32,6 +31,9 @@ GATHER_S, GATHER_BYTES = 0.08, 1024
 what one costs. More is a backlog or a replay, and is not waited for."""
 
 BACK_OFF_S = (0.25, 5.0)
+
+BETWEEN_COMMANDS_S = 0.1
+"""What a BITalino's own software leaves, which reads one command at a time."""
 
 
 class PortError(Exception):
@@ -52,18 +54,19 @@ class Reading:
 @contextmanager
 def open_port(patch: Patch) -> Iterator[Any]:
     """The patch's port, told to start sending. `port` is a device or any URL that pyserial takes."""
-    link = LINKS[patch.link]
+    link = patch.wire
     try:
         port = serial.serial_for_url(patch.port, do_not_open=True)
     except ValueError as error:
         raise PortError(f"patch.port: {patch.port}: {error}") from None
-    port.baudrate, port.timeout = patch.baud, SILENT_READ_S
+    port.baudrate, port.timeout = link.baud, SILENT_READ_S
     if "://" not in patch.port:
         port.exclusive = True  # two readers would each get half of the bytes
     port.open()
     try:
-        if link.start_command:
-            port.write(link.start_command)
+        for place, command in enumerate(link.start_commands):
+            sleep(BETWEEN_COMMANDS_S * bool(place))
+            port.write(command)
         yield port
         if link.stop_command:
             port.write(link.stop_command)

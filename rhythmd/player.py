@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from daemon.links import LINKS, Frame, Link
 from dsp.gaps import Bridge
 from dsp.resample import Resampler
-from dsp.signal import RATE_HZ, Block
+from dsp.signal import Block
 from rhythmd.recording import RecordError, Recording
 
 _BLOCK_SAMPLES = 4096
@@ -78,11 +78,9 @@ def on_the_wire(recording: Recording, link_name: str) -> Recording:
     A recording that has the link's rate and scale already comes back with the same counts.
     """
     link = LINKS[link_name]
-    if link.rate_hz != RATE_HZ:
-        raise ValueError(f"link {link_name}: sends {link.rate_hz:g} Hz, the resampler makes {RATE_HZ} Hz")
     counts, gain = recording.counts, recording.counts_per_mv
     if recording.rate_hz != link.rate_hz:
-        counts, gain = _resampled_mv(recording), 1.0
+        counts, gain = _resampled_mv(recording, link.rate_hz), 1.0
     if gain != link.counts_per_mv:
         counts = np.rint(counts / gain * link.counts_per_mv)
     full_scale = link.full_scale_counts
@@ -90,8 +88,8 @@ def on_the_wire(recording: Recording, link_name: str) -> Recording:
     return replace(recording, rate_hz=link.rate_hz, counts=counts, counts_per_mv=link.counts_per_mv)
 
 
-def _resampled_mv(recording: Recording) -> NDArray[np.float64]:
-    bridge, resampler = Bridge(), Resampler(recording.rate_hz)
+def _resampled_mv(recording: Recording, to_hz: float) -> NDArray[np.float64]:
+    bridge, resampler = Bridge(), Resampler(recording.rate_hz, to_hz)
     ecg_mv = recording.ecg_mv
     pieces = []
     for start in range(0, len(ecg_mv), _BLOCK_SAMPLES):
@@ -161,4 +159,5 @@ class Player:
 
 
 def with_bit_flipped(wire: bytes, bit: int) -> bytes:
+    bit %= 8 * len(wire)  # a line may be shorter than most
     return wire[: bit // 8] + bytes([wire[bit // 8] ^ 1 << bit % 8]) + wire[bit // 8 + 1 :]

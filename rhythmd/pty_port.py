@@ -46,7 +46,8 @@ class PtyPort:
         self._poll = select.poll()
         self._opened_at_s: float | None = None
         self._flushed = False
-        self._started = not link.start_command
+        self._start = link.start_commands[-1] if link.start_commands else b""
+        self._started = not self._start
 
     def close(self) -> None:
         """The reader sees a hang-up."""
@@ -61,7 +62,7 @@ class PtyPort:
         """Returns once there is a reader, is ready and wants data, or `stop` is set."""
         while not self._stop.is_set():
             self._look(0.0)
-            if self.wanted and (self._link.start_command or self._settled()):
+            if self.wanted and (self._start or self._settled()):
                 return
             self._stop.wait(_LOOK_S)
 
@@ -96,7 +97,7 @@ class PtyPort:
         self._poll.register(self._master, interest)
         events = dict(self._poll.poll(1e3 * wait_for_room_s)).get(self._master, 0)
         if events & select.POLLHUP:
-            self._opened_at_s, self._flushed, self._started = None, False, not self._link.start_command
+            self._opened_at_s, self._flushed, self._started = None, False, not self._start
             return
         if self._opened_at_s is None:
             self._opened_at_s = monotonic()
@@ -107,8 +108,8 @@ class PtyPort:
     def _note(self, packet: bytes) -> None:
         kind, data = packet[0], packet[1:]
         self._flushed = self._flushed or bool(kind & termios.TIOCPKT_FLUSHREAD)
-        if kind == termios.TIOCPKT_DATA and self._link.start_command:
-            start, stop = data.rfind(self._link.start_command), data.rfind(self._link.stop_command)
+        if kind == termios.TIOCPKT_DATA and self._start:
+            start, stop = data.rfind(self._start), data.rfind(self._link.stop_command)
             if start != stop:  # both -1: another command
                 self._started = start > stop
 

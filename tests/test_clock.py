@@ -6,12 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.clock import BRIDGED_S, PLAUSIBLE_S, Clock
-from daemon.links import LINKS, Frame
+from daemon.links import LINKS, UNNUMBERED, Frame
 from daemon.port import SILENT_READ_S
 from dsp.signal import LEAD_OFF, MISSING, SATURATED, Block
 
 RATE_HZ = 250.0
-links = pytest.mark.parametrize("name", LINKS)
+NUMBERED = [name for name, link in LINKS.items() if link.sequence_modulus >= 256]
+links = pytest.mark.parametrize("name", NUMBERED)
+unnumbered = pytest.mark.parametrize(
+    "name", [name for name, link in LINKS.items() if link.sequence_modulus == UNNUMBERED]
+)
 
 
 def clock(name: str) -> Clock:
@@ -92,7 +96,7 @@ def test_the_first_frame_is_at_zero_whatever_its_number(name):
 def test_counts_become_millivolts(name):
     link = LINKS[name]
     (block,) = clock(name).place([Frame(0, (round(-2 * link.counts_per_mv),) * link.samples_per_frame)], 0.0)
-    np.testing.assert_allclose(block.ecg_mv, -2.0, rtol=1e-5)
+    np.testing.assert_allclose(block.ecg_mv, -2.0, atol=0.5 / link.counts_per_mv)
 
 
 @links
@@ -135,6 +139,52 @@ def test_a_short_counter_is_unwrapped_by_the_time_waited(lost):
     placed.place([frame("cyton", 7)], 0.0)
     placed.place([frame("cyton", 8 + lost)], silence_s("cyton", lost))
     assert placed.lost_samples == lost
+
+
+@pytest.mark.parametrize("lost", range(1, 16))
+def test_bitalinos_number_counts_up_to_15_lost_frames_exactly(lost):
+    placed = clock("bitalino")
+    (block,) = placed.place([frame("bitalino", 7), frame("bitalino", 8 + lost)], 0.0)
+    assert placed.lost_samples == np.count_nonzero(block.missing) == lost
+
+
+@pytest.mark.parametrize("lost", [16, 17, 100, 255, 1000, 4000])
+def test_of_longer_losses_bitalinos_number_says_the_rest_by_16_and_time_the_sixteens(lost):
+    """To within what the reader's time-outs leave open, and half of 16."""
+    placed = clock("bitalino")
+    placed.place([frame("bitalino", 7)], 0.0)
+    placed.place([frame("bitalino", 8 + lost)], silence_s("bitalino", lost))
+    assert placed.lost_samples % 16 == lost % 16
+    assert abs(placed.lost_samples - lost) <= SILENT_READ_S * RATE_HZ + 8
+
+
+@unnumbered
+@given(waits=st.lists(st.integers(0, 40), min_size=1, max_size=20))
+def test_without_numbers_every_frame_counts_and_time_alone_tells_of_losses(name, waits):
+    size = LINKS[name].samples_per_frame
+    placed = clock(name)
+    placed.place([frame(name, 0)], 7.0)
+    lost = 0
+    for wait in waits:
+        before = placed.next
+        placed.place([frame(name, 0), frame(name, 0)], wait * SILENT_READ_S)
+        lost += placed.next - before - 2 * size
+        assert abs(placed.next - before - 2 * size - wait * SILENT_READ_S * RATE_HZ) <= size / 2
+    assert (placed.lost_samples, placed.restarts) == (lost, 0)
+    assert placed.samples == size * (1 + 2 * len(waits))
+
+
+@unnumbered
+def test_without_numbers_too_a_long_silence_is_a_jump_and_a_short_one_missing_samples(name):
+    size = LINKS[name].samples_per_frame
+    for waited_s, jumps in ((1.75, False), (2.25, True)):
+        placed = clock(name)
+        placed.place([frame(name, 0)], 0.0)
+        (block,) = placed.place([frame(name, 0)], waited_s)
+        lost = placed.lost_samples
+        assert abs(lost - waited_s * RATE_HZ) <= size / 2
+        assert block.start == (size + lost if jumps else size)
+        assert np.count_nonzero(block.missing) == (0 if jumps else lost)
 
 
 def test_a_restarted_patch_is_placed_by_the_time_waited():

@@ -10,6 +10,7 @@ import pytest
 
 from daemon.config import DEFAULT_FILE, Config, ConfigError, load
 from daemon.kinds import KINDS
+from daemon.links import LINKS
 from engines.backend import BACKENDS
 
 DEFAULTS = msgspec.to_builtins(Config())
@@ -83,7 +84,6 @@ def test_every_kind_of_alert_can_be_configured_and_no_other():
         ("patch = 3", "patch: expected `object`, got `int`"),
         ("[patch]\nrate_hz = '250 Hz'", "patch.rate_hz: expected `float`, got `str`"),
         ("[patch]\nchannel = 1.5", "patch.channel: expected `int`"),
-        ("[patch]\nrate_hz = 50", "patch.rate_hz: expected `float` >= 100"),
         ("[patch]\nid = 'two words'", "patch.id: expected `str` matching regex"),
         ("[patch]\nsilence_limit_s = 2000", "patch.silence_limit_s: expected `float` <= 60"),
         ("[alerts.asystole]\nno_beat_s = 4000", "alerts.asystole.no_beat_s: expected `float` <= 10"),
@@ -108,7 +108,11 @@ def test_what_the_types_refuse_is_named_by_its_key_with_a_remedy(refusal, text, 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[patch]\nlink = 'morse'", "patch.link: 'morse' is not one of cyton, rhythmd"),
+        ("[patch]\nlink = 'morse'", f"patch.link: 'morse' is not one of {', '.join(sorted(LINKS))}"),
+        ("[patch]\nrate_hz = 50", "patch.rate_hz: expected 100 to 1000, or 0 for what rhythmd usually sends"),
+        ("[patch]\nlink = 'bitalino'\nrate_hz = 100", "patch.rate_hz: bitalino is told to send 1000 samples a second;"),
+        ("[patch]\nlink = 'ad8232'\nbaud = 9600", "patch.baud: at 9600 no patch can send 250 samples a second as ad82"),
+        ("[patch]\nlink = 'cyton'\nrate_hz = 1000", "patch.baud: at 115200 no patch can send 1000 samples a second"),
         ("[patch]\nchannel = 2", "patch.channel: rhythmd has channels 1 to 1"),
         ("[patch]\nlink = 'cyton'\nchannel = 99", "patch.channel: cyton has channels 1 to 8"),
         ("[engine]\nbackend = 'abacus'", f"engine.backend: 'abacus' is not one of {', '.join(sorted(BACKENDS))}"),
@@ -124,6 +128,22 @@ def test_what_the_types_refuse_is_named_by_its_key_with_a_remedy(refusal, text, 
 )
 def test_what_types_alone_cannot_tell_is_refused_with_its_remedy(refusal, text, complaint):
     assert refusal(text).startswith(complaint)
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_rate_scale_and_speed_are_the_links_own_unless_the_file_says_otherwise(tmp_path, name):
+    path = tmp_path / "rhythmd.toml"
+    path.write_text(f"patch.link = '{name}'\n")
+    assert load(path).patch.wire == LINKS[name]
+    path.write_text(f"[patch]\nlink = '{name}'\ncounts_per_mv = 7.0\nbaud = 921600\n")
+    wire = load(path).patch.wire
+    assert (wire.counts_per_mv, wire.baud, wire.rate_hz) == (7.0, 921600, LINKS[name].rate_hz)
+
+
+def test_a_network_port_has_no_speed_that_could_be_too_low(tmp_path):
+    path = tmp_path / "rhythmd.toml"
+    path.write_text("[patch]\nport = 'socket://patch:3000'\nlink = 'cyton'\nrate_hz = 1000\n")
+    assert load(path).patch.rate_hz == 1000
 
 
 def test_a_file_that_is_not_toml_says_where(refusal):

@@ -39,7 +39,7 @@ def settled(subscriber: Subscriber) -> LinkCounts:
 
 
 @at_length  # tests/test_port.py has the reader alone
-@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("name", ["rhythmd", "cyton"])
 def test_unplugged_and_plugged_in_again_it_is_heard_within_2_s_and_every_sample_is_accounted_for(tmp_path, name):
     """What was sent has been received; all else is counted as lost. A Cyton's numbers wrap every second: what it lost
     while it was away is known but for whole wraps."""
