@@ -77,6 +77,12 @@ class Store(_Section, frozen=True):
     keep_mb: Annotated[float, Meta(ge=1, le=100_000)] = 64.0
 
 
+class Records(_Section, frozen=True):
+    directory: str = "{state}/records"
+    keep_mb: Annotated[float, Meta(ge=1, le=10_000_000)] = 512.0
+    full_disclosure: bool = False
+
+
 class Metrics(_Section, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 9250
 
@@ -186,6 +192,7 @@ class Config(_Section, frozen=True):
     engine: Engine = field(default_factory=Engine)
     publish: Publish = field(default_factory=Publish)
     store: Store = field(default_factory=Store)
+    records: Records = field(default_factory=Records)
     metrics: Metrics = field(default_factory=Metrics)
     alerts: Alerts = field(default_factory=Alerts)
 

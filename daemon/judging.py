@@ -69,8 +69,8 @@ class Judging:
         self._started_s = monotonic()
         now = datetime.now(timezone.utc)
         # Ids stay unique over restarts of the daemon because each begins with the moment of its start.
-        origin = f"{config.patch.id}-{int(now.timestamp() * 1000):x}"
-        self._judge = Judge(engine, model.manifest.heads, config.alerts, origin)
+        self._origin = f"{config.patch.id}-{int(now.timestamp() * 1000):x}"
+        self._judge = Judge(engine, model.manifest.heads, config.alerts, self._origin)
         self._line = TimeLine(config.patch.rate_hz, now)
         self._utc = UtcKeeper(self._line)
         begins = LinkCounts()
@@ -171,6 +171,7 @@ class Judging:
             why=change.why,
             rate_hz=self._patch.rate_hz,
             by_s=round(change.by_s, 3),
+            origin=self._origin,
         )
         self._publisher.remember("clock", self._publisher.send("clock", clock))
 

@@ -161,6 +161,7 @@ class Clock(Message, frozen=True, kw_only=True):
     why: Literal["start", "session", "stepped", "drifted"]
     rate_hz: float
     by_s: float = 0.0  # how far the same sample's UTC moved; 0 where a session begins
+    origin: str = ""  # of this run of the daemon: its alerts' ids begin with it, its sample counts are its own
 
 
 class Wave(Message, frozen=True, kw_only=True):

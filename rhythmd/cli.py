@@ -12,6 +12,7 @@ COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<n
     "demo": "see it work: a real recording and a simulated patient, through the real daemon",
     "run": "the daemon: read the patch, judge every beat, publish alerts",
     "listen": "follow what a daemon publishes",
+    "record": "keep a strip around every alert on disk, or everything",
     "status": "how a daemon is, in one screen; its exit code says whether it watches",
     "ack": "acknowledge or silence alarms",
     "analyze": "the same judgement of recordings, as fast as the machine goes",
