@@ -15,6 +15,7 @@ COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<n
     "record": "keep a strip around every alert on disk, or everything",
     "status": "how a daemon is, in one screen; its exit code says whether it watches",
     "ack": "acknowledge or silence alarms",
+    "monitor": "the live page: the heart in a browser, alarms answered there",
     "analyze": "the same judgement of recordings, as fast as the machine goes",
     "evaluate": "score it on recordings whose truth is known, by the rules of EC57",
     "simulate": "play a recording or a simulated patient through a pty, as a patch would",

@@ -1,0 +1,32 @@
+"""The subscriber's side: everything that a daemon publishes, and the alerts of the last while from its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from daemon.messages import Status
+from rhythmd.desk import Access
+from rhythmd.subscriber import Mark, Received, Subscriber
+
+TOPICS = ("alert.", "event.", "answered", "beat", "clock", "status", "wave")
+LOOK_BACK = 300
+"""Serials of the ledger: what fills the alarm list of a monitor that has just begun. They jump after a crash."""
+
+TURN_S = 0.5
+
+
+def follow(address: str, keys: Access | None, turn: Callable[[], None]) -> Iterator[Received]:
+    """For ever. `turn` is called at least twice a second, also while no daemon is there."""
+    newest = None
+    with Subscriber(address, ("status",), keys=keys) as first:
+        while newest is None:
+            received = first.receive(TURN_S)
+            newest = received and received.message
+            turn()
+    assert isinstance(newest, Status)
+    since = Mark(newest.ledger, max(0, newest.serial - LOOK_BACK))
+    with Subscriber(address, TOPICS, since=since, keys=keys) as subscriber:
+        while True:
+            if received := subscriber.receive(TURN_S):
+                yield received
+            turn()
