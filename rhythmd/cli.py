@@ -13,6 +13,7 @@ COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<n
     "run": "the daemon: read the patch, judge every beat, publish alerts",
     "listen": "follow what a daemon publishes",
     "record": "keep a strip around every alert on disk, or everything",
+    "export": "what was recorded, as WFDB, EDF+, CSV, PNG, PDF or FHIR",
     "status": "how a daemon is, in one screen; its exit code says whether it watches",
     "ack": "acknowledge or silence alarms",
     "monitor": "the live page: the heart in a browser, alarms answered there",

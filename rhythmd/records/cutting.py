@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,7 @@ def around(alert: Alert, closed: Alert | None, among: Sequence[Hour]) -> Strip |
 
 def between(begin: datetime, end: datetime, among: Sequence[Hour]) -> Strip | None:
     """What there is from one time to another; None where nothing is. What no hour has is missing."""
+    begin = begin.astimezone(timezone.utc)
     length = round((end - begin).total_seconds() * RATE_HZ)
     placed = [(hour, round((hour.about.begins - begin).total_seconds() * RATE_HZ)) for hour in among]
     placed = [(hour, at) for hour, at in placed if at < length and at + hour.length > 0]

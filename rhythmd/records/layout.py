@@ -88,7 +88,7 @@ def _row(strip: Strip, ecg_mv: NDArray[np.float64], first: int, last: int) -> Ro
             for mark in inside
             if mark.symbol == '"' and (told := _told(mark.aux))
         ),
-        tuple(_gaps(~np.isfinite(ecg_mv[first:last]), rate_hz)),
+        tuple(gaps(~np.isfinite(ecg_mv[first:last]), rate_hz)),
     )
 
 
@@ -102,7 +102,7 @@ def _told(note: str) -> str:
     return words[1].replace("_", " ") if len(words) == 3 and words[2] == "open" else ""
 
 
-def _gaps(missing: NDArray[np.bool_], rate_hz: float) -> Iterator[tuple[float, float]]:
+def gaps(missing: NDArray[np.bool_], rate_hz: float) -> Iterator[tuple[float, float]]:
     edges = np.flatnonzero(np.diff(np.concatenate(([0], missing.astype(np.int8), [0]))))
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         yield begin / rate_hz, end / rate_hz

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from daemon.messages import Alert
+from rhythmd.recording import RecordError
 from rhythmd.records.cutting import Strip
-from rhythmd.records.layout import MM_PER_MV, MM_PER_S, Paper, Row, Word, lay_out
+from rhythmd.records.layout import MM_PER_MV, MM_PER_S, Paper, Row, lay_out
 
 PAGE_MM = (297.0, 210.0)
 LEFT_MM, TOP_MM, BOTTOM_MM = 32.0, 24.0, 12.0
@@ -27,15 +28,11 @@ FINE, BOLD, INK, SOFT, WRONG = "#f5d3d3", "#e29c9c", "#111111", "#5d656e", "#b32
 MM = 72 / 25.4  # of a millimetre, in points
 
 
-class PaperError(Exception):
-    """It cannot be drawn; the message says why, and what to do."""
-
-
 def as_png(strip: Strip) -> bytes:
     """One picture, as high as it needs to be."""
     paper = lay_out(strip)
     if len(strip.counts) > LONGEST_PNG_S * strip.rate_hz:
-        raise PaperError(f"a picture shows {LONGEST_PNG_S:g} s at most; --format pdf has pages")
+        raise RecordError(f"a picture shows {LONGEST_PNG_S:g} s at most; --format pdf has pages")
     height = TOP_MM + BOTTOM_MM + len(paper.rows) * _row_mm(paper)
     return _drawn([_page(strip, paper, paper.rows, height)], "png")
 
@@ -158,6 +155,3 @@ def _say(axes: Any, row: Row, top: float) -> None:
 
 def _width_mm(text: str) -> float:
     return 1.25 * len(text) + 2.0
-
-
-__all__ = ["PaperError", "Word", "as_pdf", "as_png", "told_of"]
