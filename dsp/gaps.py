@@ -20,10 +20,9 @@ class Bridge:
         self._last_mv = 0.0
 
     def __call__(self, block: Block) -> Block:
-        ecg_mv = block.ecg_mv.clip(-LIMIT_MV, LIMIT_MV)  # NaN stays NaN and is missing
-        missing = block.missing
-        if missing.any():
-            ecg_mv = self._held(ecg_mv, missing)
+        ecg_mv = np.minimum(np.maximum(block.ecg_mv, -LIMIT_MV), LIMIT_MV)  # NaN stays NaN and is missing
+        if np.count_nonzero(block.marks):
+            ecg_mv = self._held(ecg_mv, block.missing)
         if len(ecg_mv):
             self._last_mv = float(ecg_mv[-1])
         return Block(block.start, ecg_mv, block.marks)

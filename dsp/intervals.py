@@ -70,6 +70,10 @@ class Intervals:
         """The interval that ends with the next beat; None when it is not known."""
         self._log_rr.append(float("nan") if rr_s is None else float(log_rr(np.float64(rr_s))))
 
+    def remembered(self) -> list[float]:
+        """A row of what `features` reads."""
+        return list(self._log_rr)
+
     def features(self) -> NDArray[np.float32]:
         of_now: NDArray[np.float32] = features(np.array([self._log_rr]))[0]
         return of_now

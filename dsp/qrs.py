@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class Detector:
         if self._start is None:
             self._start = clean.start
         self._ecg_mv = np.concatenate([self._ecg_mv, clean.ecg_mv])
-        self._lost = np.concatenate([self._lost, self._lost[-1] + np.cumsum(clean.missing)])
+        self._lost = np.concatenate([self._lost, self._lost[-1] + clean.missing.cumsum()])
         self._end += len(clean.ecg_mv)
         opinions = self._network(self._scale(clean.ecg_mv))
         if not len(opinions):
@@ -108,11 +108,11 @@ class Detector:
 
     def _candidates(self, new: int) -> list[Candidate]:
         """Those that the newest steps settle: only what follows a peak shows that it is one."""
-        odds = self._opinions[:, FIRST]
-        before, middle, after = odds[-new - 2 : -2], odds[-new - 1 : -1], odds[-new:]
-        peaks = np.flatnonzero((middle > before) & (middle >= after) & (middle > LOWEST))
-        found = (self._candidate(len(odds) - new - 1 + place) for place in peaks.tolist())
-        return [candidate for candidate in found if candidate]
+        first = len(self._opinions) - new - 2
+        odds: list[float] = self._opinions[first:, FIRST].tolist()  # a loop over a list: mostly it is of 3 or 4 steps
+        triples = enumerate(zip(odds, odds[1:], odds[2:]), first + 1)  # noqa: B905 the shortest ends it
+        peaks = [place for place, (before, middle, after) in triples if before < middle >= after and middle > LOWEST]
+        return [candidate for candidate in map(self._candidate, peaks) if candidate]
 
     def _candidate(self, place: int) -> Candidate | None:
         step = self._steps - len(self._opinions) + place
@@ -123,8 +123,9 @@ class Detector:
         if heard < 0:
             return None
         near_mv = np.abs(self._around(heard, REACH_SAMPLES, REACH_SAMPLES))
-        r_peak = heard - REACH_SAMPLES + int(np.argmax(near_mv))
-        qrs_mv = float(np.ptp(self._around(r_peak, QRS_SAMPLES, QRS_SAMPLES)))
+        r_peak = heard - REACH_SAMPLES + int(near_mv.argmax())
+        around_mv = self._around(r_peak, QRS_SAMPLES, QRS_SAMPLES)
+        qrs_mv = float(np.maximum.reduce(around_mv) - np.minimum.reduce(around_mv))
         if r_peak < 0 or qrs_mv < FLOOR_MV:
             return None
         past_mv = self._around(r_peak, 2 * RATE_HZ, -QRS_SAMPLES)
@@ -134,8 +135,8 @@ class Detector:
             r_peak=r_peak,
             log_odds=middle,
             beside=max(before, after),
-            unrest=float(np.mean(np.exp(-np.abs(recent)))),
-            prominence=log(qrs_mv / (float(np.sqrt(np.mean(past_mv * past_mv))) + 1e-3)),
+            unrest=float(np.add.reduce(np.exp(-np.abs(recent)))) / len(recent),
+            prominence=log(qrs_mv / (sqrt(float(np.add.reduce(past_mv * past_mv)) / len(past_mv)) + 1e-3)),
             lost=int(self._lost[r_peak - self._end]),
         )
 

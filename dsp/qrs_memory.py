@@ -7,11 +7,13 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 BEFORE, AFTER = 25, 34  # samples of a shape around its R peak: 100 and 136 ms
 SHIFT = 3  # samples by which noise may have moved the R peak
 REACH_BEFORE, REACH_AFTER = BEFORE + SHIFT, AFTER + SHIFT
+
+_SHIFTED = np.arange(2 * SHIFT + 1)[:, None] + np.arange(BEFORE + 1 + AFTER)
+"""Where the shape lies for each shift: numpy's functions beside plain indices cost more than the sums they wrap."""
 
 SHAPES = 32
 EVERY = 8
@@ -63,14 +65,14 @@ class Memory:
         """Of the same stretch around what may be an R peak."""
         if not self._remembered:
             return Likeness(0.0, 0.0, 0.0)
-        shifted_mv = sliding_window_view(around_mv, BEFORE + 1 + AFTER)
-        shifted_mv = shifted_mv - np.mean(shifted_mv, axis=1, keepdims=True)
-        sizes_mv = np.sqrt(np.sum(shifted_mv * shifted_mv, axis=1)) + SMALL_MV
+        shifted_mv = around_mv[_SHIFTED]
+        shifted_mv -= np.add.reduce(shifted_mv, axis=1, keepdims=True) / shifted_mv.shape[1]
+        sizes_mv = np.sqrt(np.add.reduce(shifted_mv * shifted_mv, axis=1)) + SMALL_MV
         alike = self._shapes @ shifted_mv.T / sizes_mv  # (shape, shift)
-        shape, shift = divmod(int(np.argmax(alike)), alike.shape[1])
-        ranked = np.sort(np.max(alike, axis=1))
+        shape, shift = divmod(int(alike.argmax()), alike.shape[1])
+        ranked = np.sort(np.maximum.reduce(alike, axis=1)).tolist()
         gain = log(float(sizes_mv[shift] / self._sizes_mv[shape]))
-        return Likeness(float(ranked[-1]), float(np.mean(ranked[-4:])), gain)
+        return Likeness(ranked[-1], sum(ranked[-4:]) / 4, gain)
 
     def interval(self, rr_s: float) -> None:
         """One more, between two beats with nothing lost between them."""

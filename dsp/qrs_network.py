@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -111,16 +110,27 @@ class Network:
         for index, block in enumerate(self._weights.blocks):
             past = np.concatenate([self._pasts[index], _whole(stream)])
             self._pasts[index] = past[steps:]
-            columns = [past[start : start + steps] for start in range(0, len(past) - steps + 1, block.dilation)]
-            stream += np.concatenate(columns, axis=1) @ block.weight
+            stream += _taps(past, steps, block.dilation) @ block.weight
             stream += block.bias
         log_odds: Floats = _whole(stream) @ head.weight + head.bias
         return log_odds
 
 
 def _rows(values: Floats, width: int, stride: int) -> Floats:
-    """Overlapping stretches of `width` values, as a matrix of its own: BLAS takes no other."""
-    return np.ascontiguousarray(sliding_window_view(values, width)[::stride])
+    """Overlapping stretches of `width` values, as a matrix of its own: BLAS takes no other.
+
+    numpy's `sliding_window_view` does the same; for the few rows of a live block its checks take most of the time.
+    """
+    rows = 1 + (len(values) - width) // stride
+    strides = (stride * values.itemsize, values.itemsize)
+    return np.ascontiguousarray(np.ndarray((rows, width), values.dtype, values, 0, strides))
+
+
+def _taps(past: Floats, steps: int, dilation: int) -> Floats:
+    """For each of the newest `steps` rows, itself and those `dilation` before it, side by side, oldest first."""
+    taps, (row, channel) = 1 + (len(past) - steps) // dilation, past.strides
+    view: Floats = np.ndarray((steps, taps, past.shape[1]), past.dtype, past, 0, (row, dilation * row, channel))
+    return view.reshape(steps, -1)
 
 
 def _whole(stream: Floats) -> Floats:

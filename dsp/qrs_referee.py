@@ -21,7 +21,7 @@ class Weighing:
         self._layers = [(arrays[f"{name}_weight{layer}"], arrays[f"{name}_bias{layer}"]) for layer in range(3)]
 
     def __call__(self, evidence: Sequence[float]) -> float:
-        values = np.clip((np.array(evidence) - self._mean) / self._spread, -FARTHEST, FARTHEST)
+        values = np.minimum(np.maximum((np.array(evidence) - self._mean) / self._spread, -FARTHEST), FARTHEST)
         for weight, bias in self._layers[:-1]:
             values = np.maximum(values @ weight + bias, 0.0)
         weight, bias = self._layers[-1]

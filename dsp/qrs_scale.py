@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 HOP_SAMPLES = 64  # one estimate of the energy: 256 ms
 LONG_HOPS, SHORT_HOPS = 32, 16  # 8 s, 4 s
 LOUDEST_HOPS = 2  # half a second
+_LONG = np.arange(LONG_HOPS)
 FIRST_HOPS = 8
 FIRST_SAMPLES = FIRST_HOPS * HOP_SAMPLES
 """The first 2 s are scaled by their own level, so nothing comes out before they are there."""
@@ -42,7 +42,8 @@ class Scale:
         self._hop_mv = samples_mv[hops * HOP_SAMPLES :]
         if not hops:
             return _bent(ecg_mv, self._level_mv)
-        energies = np.mean(np.square(samples_mv[: hops * HOP_SAMPLES].reshape(hops, HOP_SAMPLES)), axis=1)
+        squares = np.square(samples_mv[: hops * HOP_SAMPLES]).reshape(hops, HOP_SAMPLES)
+        energies = np.add.reduce(squares, axis=1) / HOP_SAMPLES
         if begins:
             self._energies = np.tile(energies[:FIRST_HOPS], LONG_HOPS // FIRST_HOPS)
         energies = np.concatenate([self._energies, energies])
@@ -55,9 +56,11 @@ class Scale:
 
 def _levels_mv(energies: np.ndarray) -> NDArray[np.float64]:
     """After each LONG_HOPS of the energies."""
-    long = sliding_window_view(energies, LONG_HOPS)
-    usual = np.mean(np.sort(long, axis=1)[:, :-LOUDEST_HOPS], axis=1)
-    levels_mv: NDArray[np.float64] = np.sqrt(np.minimum(usual, np.mean(long[:, -SHORT_HOPS:], axis=1)))
+    long = energies[np.arange(len(energies) + 1 - LONG_HOPS)[:, None] + _LONG]
+    short = np.add.reduce(long[:, -SHORT_HOPS:], axis=1) / SHORT_HOPS
+    long.sort(axis=1)
+    usual = np.add.reduce(long[:, :-LOUDEST_HOPS], axis=1) / (LONG_HOPS - LOUDEST_HOPS)
+    levels_mv: NDArray[np.float64] = np.sqrt(np.minimum(usual, short))
     return np.maximum(levels_mv, FLOOR_MV)
 
 

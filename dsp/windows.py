@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsp.filters import DELAY_SAMPLES
-from dsp.intervals import FEATURES, Intervals
+from dsp.intervals import FEATURES, Intervals, features
 from dsp.qrs import LATEST_SAMPLES
 from dsp.signal import RATE_HZ, Beat, Block, Fitness, Window
 
@@ -46,9 +47,12 @@ def normalise(ecg_mv: np.ndarray, missing: np.ndarray) -> NDArray[np.float32]:
     Divided by its own RMS over the samples that are there, so that gain and electrode position do not matter; 0 where
     missing, which is the value a band-passed signal has when it says nothing.
     """
-    present = ecg_mv[~missing]
-    rms_mv = float(np.sqrt(np.mean(present * present))) if len(present) else 0.0
-    scaled = np.where(missing, 0.0, np.clip(ecg_mv / max(rms_mv, FLOOR_MV), -CLIP, CLIP))
+    lost = np.count_nonzero(missing)
+    present = ecg_mv[~missing] if lost else ecg_mv
+    rms_mv = sqrt(float(np.add.reduce(present * present)) / len(present)) if len(present) else 0.0
+    scaled = np.minimum(np.maximum(ecg_mv / max(rms_mv, FLOOR_MV), -CLIP), CLIP)
+    if lost:
+        scaled[missing] = 0.0
     return scaled.astype(np.float32).reshape(1, 1, 1, -1)
 
 
@@ -70,9 +74,22 @@ class WindowCutter:
         self._new.append(clean)
         self._end = clean.end
         self._waiting += beats
-        yield from self._due()
+        due = [(beat, at, self._remembered(beat)) for beat, at in self._due()]
+        if due:
+            self._join()
+            intervals = features(
+                np.array([remembered for *_, remembered in due])
+            )  # of all at once: it is a fifth of the work
+            for (beat, at, _), of_now in zip(due, intervals, strict=True):
+                yield self._cut(beat, at, of_now)
 
-    def _due(self) -> Iterator[Window]:
+    def _remembered(self, beat: Beat | None) -> list[float]:
+        if beat:
+            self._intervals.add(beat.rr_s)
+        return self._intervals.remembered()
+
+    def _due(self) -> Iterator[tuple[Beat | None, int]]:
+        """Whose windows are complete, None for nobody's, and with which sample."""
         assert self._end is not None
         while True:
             time_out_at = self._last_at + TIME_OUT_SAMPLES
@@ -80,27 +97,24 @@ class WindowCutter:
             at = min(beat_at, time_out_at)
             if at >= self._end:
                 return
-            if self._waiting and beat_at <= time_out_at:
-                beat = self._waiting.popleft()
-                yield self._cut(beat, beat.r_peak + DELAY_SAMPLES - R_INDEX, at)
-            else:
-                yield self._cut(None, at + 1 - WINDOW_SAMPLES, at)
             self._last_at = at
+            yield (self._waiting.popleft() if self._waiting and beat_at <= time_out_at else None), at
 
-    def _cut(self, beat: Beat | None, start: int, at: int) -> Window:
+    def _join(self) -> None:
+        self._clean_mv = np.concatenate([self._clean_mv[-_HISTORY:], *(block.ecg_mv for block in self._new)])
+        self._missing = np.concatenate([self._missing[-_HISTORY:], *(block.missing for block in self._new)])
+        self._new.clear()
+
+    def _cut(self, beat: Beat | None, at: int, intervals: NDArray[np.float32]) -> Window:
         assert self._end is not None
-        if self._new:
-            self._clean_mv = np.concatenate([self._clean_mv[-_HISTORY:], *(block.ecg_mv for block in self._new)])
-            self._missing = np.concatenate([self._missing[-_HISTORY:], *(block.missing for block in self._new)])
-            self._new.clear()
+        start = beat.r_peak + DELAY_SAMPLES - R_INDEX if beat else at + 1 - WINDOW_SAMPLES
         place = len(self._clean_mv) - (self._end - start)
         span = slice(place, place + WINDOW_SAMPLES)
         missing = self._missing[span]
         ecg = normalise(self._clean_mv[span], missing)
-        if beat:
-            self._intervals.add(beat.rr_s)
-        rr = np.append(self._intervals.features(), np.float32(beat is not None)).reshape(1, RR_FEATURES)
-        return Window(at, beat, ecg, float(np.mean(missing)), Fitness.GOOD, rr)
+        rr = np.empty((1, RR_FEATURES), np.float32)
+        rr[0, :-1], rr[0, -1] = intervals, beat is not None
+        return Window(at, beat, ecg, np.count_nonzero(missing) / WINDOW_SAMPLES, Fitness.GOOD, rr)
 
 
 def _complete_at(beat: Beat) -> int:
