@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 RELIABILITY = kills disk fuzz replug crowd sacrifice endurance
 
-.PHONY: demo test check bench size reliability test-gpu test-image clean
+.PHONY: demo test check bench size reliability test-gpu test-image test-vm clean
 
 demo: $(VENV)/demo.installed  ## see it work: a real recording and a simulated patient through the real daemon
 	$(BIN)/rhythmd demo
@@ -32,6 +32,9 @@ test-gpu: $(if $(GPU_PYTHON),,$(GPU_VENV)/installed)  ## what needs an NVIDIA GP
 
 test-image:  ## build Dockerfile.jetson on a stand-in base and run the demo in it; needs root or Docker
 	tests/image/build.sh
+
+test-vm: $(VENV)/dev.installed  ## rehearse the installed service in an emulated machine; VM_ARCH=x86_64 or aarch64: that one
+	$(BIN)/python -m tests.vm $(VM_ARCH)
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.doors import MOST_FILES
+from tests.vm import notes
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd" / "rhythmd.service"
@@ -175,6 +176,15 @@ def test_the_image_needs_no_root_and_starts_the_daemon() -> None:
     assert lines[-2:] == ['ENTRYPOINT ["rhythmd"]', 'CMD ["run"]']
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "tests" / "image").glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "tests").glob("*/*.sh")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_shell_scripts_parse(script: Path) -> None:
     run(tool("bash", "apt-get install bash"), "-n", script)
+
+
+def test_the_rehearsal_finds_the_commands_of_the_notes() -> None:
+    """`make test-vm` runs them as they stand; a heading that changed its words would stop it an hour later."""
+    assert "systemd-sysusers" in notes.install()
+    assert "rhythmd keys add" in notes.let_others_listen()
+    assert "userdel rhythmd" in notes.uninstall()
