@@ -1,4 +1,4 @@
-"""Brings any rate to 250 Hz, or to another, as a stream."""
+"""Brings any input rate to 250 Hz, as a stream."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _KAISER_DB, _KAISER_SLOPE = 7.95, 4 * pi * 2.285
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How an input rate and the output's relate: output / input = up / down. `half` the filter, on the common grid."""
+    """How an input rate and 250 Hz relate: 250 / rate = up / down. `half` the filter, on their common grid."""
 
     up: int
     down: int
     half: int
 
     @classmethod
-    def of(cls, rate_hz: float, to_hz: float = RATE_HZ) -> Rates:
-        ratio = Fraction(to_hz).limit_denominator(1000) / Fraction(rate_hz).limit_denominator(1000)
+    def of(cls, rate_hz: float) -> Rates:
+        ratio = Fraction(RATE_HZ) / Fraction(rate_hz).limit_denominator(1000)
         up, down = ratio.numerator, ratio.denominator
         if up == down:
             return cls(1, 1, 0)
@@ -43,7 +43,7 @@ class Rates:
         return cls(up, down, ceil(half_s * RATE_HZ) * down)
 
     def source_index(self, at: int) -> int:
-        """The index, at the input's rate, of the sample that is at index `at` of the output."""
+        """The index, at the input's rate, of the sample that is at index `at` of the 250 Hz output."""
         return (2 * at * self.down + self.up) // (2 * self.up)
 
     def newest_input(self, at: int) -> int:
@@ -52,14 +52,14 @@ class Rates:
 
 
 class Resampler:
-    """Polyphase resampler: output k is the signal at time k / to_hz, given out as soon as its last input is there.
+    """Polyphase resampler: output k is the signal at time k / 250 s, given out as soon as its last input is there.
 
     That holds wherever the first block starts. Every output is the same sum of the same products in the same order,
     however the input is cut.
     """
 
-    def __init__(self, rate_hz: float, to_hz: float = RATE_HZ) -> None:
-        self.rates = Rates.of(rate_hz, to_hz)
+    def __init__(self, rate_hz: float) -> None:
+        self.rates = Rates.of(rate_hz)
         self.up, self.down, self.half = self.rates.up, self.rates.down, self.rates.half
         self._taps = _taps(self.rates) if self.half else None
         self._history: np.ndarray | None = None  # inputs that outputs yet to come need

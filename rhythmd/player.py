@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
 from daemon.links import LINKS, Frame, Link
 from dsp.gaps import Bridge
 from dsp.resample import Resampler
-from dsp.signal import Block
+from dsp.signal import RATE_HZ, Block
 from rhythmd.recording import RecordError, Recording
 
 _BLOCK_SAMPLES = 4096
@@ -89,13 +91,24 @@ def on_the_wire(recording: Recording, link_name: str) -> Recording:
 
 
 def _resampled_mv(recording: Recording, to_hz: float) -> NDArray[np.float64]:
-    bridge, resampler = Bridge(), Resampler(recording.rate_hz, to_hz)
+    if to_hz != RATE_HZ:
+        return _resampled_at_once_mv(recording, to_hz)
+    bridge, resampler = Bridge(), Resampler(recording.rate_hz)
     ecg_mv = recording.ecg_mv
     pieces = []
     for start in range(0, len(ecg_mv), _BLOCK_SAMPLES):
         block = resampler(bridge(Block.of(start, ecg_mv[start : start + _BLOCK_SAMPLES])))
         pieces.append(np.where(block.missing, np.nan, block.ecg_mv))
     return np.concatenate(pieces)
+
+
+def _resampled_at_once_mv(recording: Recording, to_hz: float) -> NDArray[np.float64]:
+    """To a rate that the daemon never makes; there is no hurry here, so the filter is a long one."""
+    whole = Bridge()(Block.of(0, recording.ecg_mv))
+    ratio = (Fraction(to_hz) / Fraction(recording.rate_hz)).limit_denominator(1000)
+    ecg_mv: NDArray[np.float64] = resample_poly(whole.ecg_mv, ratio.numerator, ratio.denominator, padtype="line")
+    nearest = np.rint(np.arange(len(ecg_mv)) / float(ratio)).astype(int)
+    return np.where(whole.missing[np.minimum(nearest, len(whole.missing) - 1)], np.nan, ecg_mv)
 
 
 class Player:

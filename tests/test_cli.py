@@ -147,7 +147,7 @@ def test_an_output_folder_that_takes_nothing_is_named(tmp_path):
 
 def test_doctor_speaks_to_programs_too():
     findings = json.loads(rhythmd("doctor", "--json").stdout)
-    assert {"verdict", "of", "says"} == set(findings[0])
+    assert {"verdict", "of", "says", "write"} == set(findings[0])
     assert "onnxruntime" in {finding["of"] for finding in findings}
 
 

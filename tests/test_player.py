@@ -99,6 +99,26 @@ def test_what_the_wire_cannot_hold_is_clipped_and_flagged(link_name):
     assert {count for frame in frames if frame.saturated for count in frame.counts} == {full_scale}
 
 
+@pytest.mark.parametrize("link_name", LINK_NAMES)
+@pytest.mark.parametrize("rate_hz", [250.0, 360.0])
+def test_a_wave_is_the_same_wave_at_the_rate_of_any_link(link_name, rate_hz):
+    link = LINKS[link_name]
+    counts = 100_000 * 0.7 * np.sin(2 * np.pi * 10 * np.arange(int(20 * rate_hz)) / rate_hz)
+    sent = on_the_wire(Recording("test", "II", rate_hz, counts, 100_000.0), link_name)
+    at_s = np.arange(sent.samples) / link.rate_hz
+    assert sent.rate_hz == link.rate_hz
+    assert at_s[-1] == pytest.approx(20, abs=0.15)
+    error_mv = sent.ecg_mv - 0.7 * np.sin(2 * np.pi * 10 * at_s)
+    assert np.abs(error_mv[300:-300]).max() < 0.5 / link.counts_per_mv + 0.025
+
+
+def test_a_sample_that_is_lost_is_lost_at_the_rate_of_any_link():
+    recording = recording_of(np.zeros(2500), rate_hz=250.0)
+    recording.counts[1000:1250] = np.nan
+    lost = np.flatnonzero(np.isnan(on_the_wire(recording, "healthypi5").counts))
+    assert (lost[0], len(lost)) == pytest.approx((4 * 128, 128), abs=1)
+
+
 def test_a_lost_sample_costs_its_frame_whose_number_is_used():
     recording = ramp(100)
     recording.counts[37] = np.nan

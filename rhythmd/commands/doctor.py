@@ -1,8 +1,12 @@
-"""What is wrong with this machine, and what to do: port, permissions, engine, GPU, versions, a daemon that runs.
+"""What is wrong with this machine, and what to do: port, wire format, permissions, engine, GPU, versions, a daemon.
 
-rhythmd doctor [--config FILE] [--json]
+rhythmd doctor [--config FILE] [--port PORT] [--json]
 
 Each line is ok, note (nothing to mend) or FAIL with the remedy; exit code 1 when something failed.
+
+It listens to the port for some seconds, at every speed that a wire format has, and says which one it hears and what to
+write into the configuration. To a port that is silent it sends the start commands that some formats have: name no port
+to which something else than a patch is attached.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import argparse
 import os
 import platform
 import sys
+import termios
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -21,13 +26,17 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from daemon.app import find_model
-from daemon.config import Config, ConfigError, load
+from daemon.config import Config, ConfigError, check, load
+from daemon.links import LINKS
 from daemon.messages import Status
+from daemon.port import PortError
 from daemon.publish import reachable
 from engines.backend import BACKENDS, open_backend
 from engines.errors import EngineError
+from rhythmd.guess import Overheard, overhear
 from rhythmd.subscriber import Subscriber
 
 PACKAGES = (
@@ -52,32 +61,41 @@ class Finding:
     verdict: Literal["ok", "note", "FAIL"]
     of: str
     says: str
+    write: str = ""  # lines for the configuration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration")
+    parser.add_argument("--port", help="listen to this port, instead of the file's patch.port: which format is it?")
     parser.add_argument("--json", action="store_true", help="a list of objects, for programs")
 
 
 def run(args: argparse.Namespace) -> int:
-    findings = list(_examine(args.config))
+    findings = []
+    for finding in _examine(args.config, args.port, quiet=args.json):
+        findings.append(finding)
+        if not args.json:
+            print(f"{finding.verdict:<5} {finding.of:<14} {finding.says}", flush=True)
+            for line in finding.write.splitlines():
+                print(f"{'':20} {line}")
     if args.json:
         print(msgspec.json.encode([asdict(finding) for finding in findings]).decode())
-    else:
-        for finding in findings:
-            print(f"{finding.verdict:<5} {finding.of:<14} {finding.says}")
     return int(any(finding.verdict == "FAIL" for finding in findings))
 
 
-def _examine(config_file: Path | None) -> Iterator[Finding]:
+def _examine(config_file: Path | None, port: str | None, *, quiet: bool) -> Iterator[Finding]:
     yield from _versions()
     try:
         config = load(config_file) if config_file else Config()
+        if port:
+            config = replace(config, patch=replace(config.patch, port=port))
+            check(config, "command line")
     except ConfigError as error:
         yield Finding("FAIL", "config", str(error))
         return
     yield Finding("ok", "config", str(config_file or "defaults; --config FILE examines yours"))
     yield from _port(config)
+    yield from _link(config, as_configured=config_file is not None, quiet=quiet)
     yield from _engines(config)
     yield from _daemon(config)
 
@@ -111,6 +129,44 @@ def _port(config: Config) -> Iterator[Finding]:
         yield Finding("FAIL", "port", f"{port}: no permission; {remedy}")
     else:
         yield Finding("ok", "port", f"{port} -> {Path(port).resolve()}")
+
+
+def _link(config: Config, *, as_configured: bool, quiet: bool) -> Iterator[Finding]:
+    """What the port speaks, beside what the configuration says."""
+    patch = config.patch
+    if not patch.port or ("://" not in patch.port and not os.access(patch.port, os.R_OK | os.W_OK)):
+        return
+    try:
+        heard = overhear(patch, (lambda _: None) if quiet else _tell)
+    except (OSError, PortError, termios.error) as error:
+        yield Finding("note", "link", f"{patch.port}: cannot be listened to ({error}); is the daemon reading it?")
+        return
+    if not heard.guess:
+        yield Finding("FAIL", "link", f"{patch.port}: {_nothing_known(heard)}")
+        return
+    found, link = heard.guess, LINKS[heard.guess.link]
+    says = f"{patch.port}: {found.link}, {found.samples_hz:.0f} samples a second at {found.baud} baud"
+    write = "\n".join(found.lines(patch.port))
+    if (found.link, found.baud) == (patch.link, patch.wire.baud) and found.is_close_to(patch.rate_hz):
+        yield Finding("ok", "link", f"{says}, as configured")
+    elif found.rate_hz is None:
+        remedy = f"let its program sample by a timer, at {link.rate_hz:g} Hz, and send at {link.baud} baud"
+        yield Finding("FAIL", "link", f"{says}, a rate that no board is set to: {remedy}; docs/quickstart.md", write)
+    elif as_configured:
+        yield Finding("FAIL", "link", f"{says}, not {patch.link} at {patch.rate_hz:g} Hz; write into the file:", write)
+    else:
+        yield Finding("ok", "link", f"{says}; for the configuration:", write)
+
+
+def _tell(what: str) -> None:
+    print(f"... {what}", file=sys.stderr, flush=True)
+
+
+def _nothing_known(heard: Overheard) -> str:
+    if heard.bytes_came:
+        known = ", ".join(LINKS)
+        return f"{heard.bytes_came} bytes came, of no format that is known ({known}); docs/extending.md adds one"
+    return "nothing comes, also after the start commands that some patches want: is it on, and is this its port?"
 
 
 def _engines(config: Config) -> Iterator[Finding]:
