@@ -31,6 +31,7 @@ class Board:
     channels: int = 1  # one after the other, each with all its samples
     constant: tuple[tuple[int, int], ...] = ()  # (place, value) in the first kind of payload
     lead_off_at: int | None = None  # the byte with the ADS1292R's five bits of lead-off
+    flat_when_off: bool = False  # its firmware sends zeros while a lead is off
     on_wire: Callable[[int], int] = lambda count: count
     off_wire: Callable[[int], int] = lambda number: number
 
@@ -47,7 +48,8 @@ class Board:
             payload[place] = value
         if frame.lead_off and self.lead_off_at is not None:
             payload[self.lead_off_at] |= _LEAD_OFF
-        counts = (max(-self.full_scale - 1, min(self.full_scale, count)) for count in frame.counts)
+        flat = frame.lead_off and self.flat_when_off
+        counts = (max(-self.full_scale - 1, min(self.full_scale, 0 if flat else count)) for count in frame.counts)
         struct.pack_into(f"<{self.samples}{self.sample}", payload, at or 0, *map(self.on_wire, counts))
         return _HEADER.pack(SYNC, length, kind) + payload + TRAILER
 
@@ -113,7 +115,7 @@ ADS1292R_PER_MV = (2**15 - 1) * 6 / 2.42e3  # gain 6, 2.42 V reference, the uppe
 MAX3000X_PER_MV = 2**17 * 20 / 1e3  # gain 20, 1 V reference, 18 bits: 0.38 uV per count
 ADS129X_PER_MV = _BITS_24 * 6 / 2.4e3  # gain 6, 2.4 V reference
 
-ADS1292R = Board({(DATA, 9): 0, (DATA, 8): 0, (DATA, 20): 0}, 2**15 - 1, "h")
+ADS1292R = Board({(DATA, 9): 0, (DATA, 8): 0, (DATA, 20): 0}, 2**15 - 1, "h", flat_when_off=True)
 HEALTHYPI4 = Board({(DATA, 20): 0}, 2**15 - 1, "h", constant=((17, 80), (18, 120)), lead_off_at=19)
 HEALTHYPI5 = Board({(DATA, 22): 0}, _BITS_18)
 HEALTHYPI5_BATCH = Board({(ECG, 50): 0, (PPG, 19): None}, _BITS_18, samples=8)
