@@ -32,7 +32,7 @@ class Bed:
         self.relay, self.patch = relay, patch
         self.began = datetime.now(timezone.utc)
         self.sample = 0  # the next one
-        self.status = replace(STATUS, patch=patch, open_alerts=(), calling=())
+        self.status = replace(STATUS, patch=patch, open_alerts=(), calling=(), heart_rate_bpm=71.0)
         self.answered: list[Acknowledge | Silence] = []
         self._seq = self._serial = 0
 

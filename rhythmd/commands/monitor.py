@@ -70,8 +70,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"The page: {place}  (daemon at {address}; Ctrl-C ends it). Not a medical device.", flush=True)
             for received in follow(address, keys, _Alive()):
                 relay.take(received)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
     except KeyboardInterrupt:
         pass
     return 0

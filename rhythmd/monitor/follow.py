@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from daemon.config import ConfigError
 from daemon.messages import Status
 from rhythmd.desk import Access
 from rhythmd.subscriber import Mark, Received, Subscriber
@@ -18,15 +19,22 @@ TURN_S = 0.5
 def follow(address: str, keys: Access | None, turn: Callable[[], None]) -> Iterator[Received]:
     """For ever. `turn` is called at least twice a second, also while no daemon is there."""
     newest = None
-    with Subscriber(address, ("status",), keys=keys) as first:
+    with _subscriber(address, ("status",), None, keys) as first:
         while newest is None:
             received = first.receive(TURN_S)
             newest = received and received.message
             turn()
     assert isinstance(newest, Status)
     since = Mark(newest.ledger, max(0, newest.serial - LOOK_BACK))
-    with Subscriber(address, TOPICS, since=since, keys=keys) as subscriber:
+    with _subscriber(address, TOPICS, since, keys) as subscriber:
         while True:
             if received := subscriber.receive(TURN_S):
                 yield received
             turn()
+
+
+def _subscriber(address: str, topics: tuple[str, ...], since: Mark | None, keys: Access | None) -> Subscriber:
+    try:
+        return Subscriber(address, topics, since=since, keys=keys)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
