@@ -121,11 +121,11 @@ class Bed:
 
 
 @contextmanager
-def serving(token: str = "", names: tuple[str, ...] = (), tls=None) -> Iterator[tuple[Bed, int]]:
+def serving(token: str = "", names: tuple[str, ...] = (), tls=None, kept=lambda _id: None) -> Iterator[tuple[Bed, int]]:
     """A bed, and the port of its page."""
     relay = Relay()
     bed = Bed(relay)
-    with Server("127.0.0.1", 0, relay, Door(token, names, 0), bed.answer, tls) as server:
+    with Server("127.0.0.1", 0, relay, Door(token, names, 0), bed.answer, kept, tls) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

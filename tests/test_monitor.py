@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import re
 import signal
 import socket
@@ -11,18 +13,27 @@ import subprocess
 import sys
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
 from time import monotonic, sleep
 
 import numpy as np
 import pytest
 
+from daemon.messages import Alert, Status
 from daemon.requests import Acknowledge
+from rhythmd import patient
 from rhythmd.cli import main
+from rhythmd.commands.monitor import add_arguments
 from rhythmd.monitor import relay as relay_module
+from rhythmd.monitor.kept import kept_strip
 from rhythmd.monitor.relay import MOST_VIEWERS
 from rhythmd.monitor.server import MOST_CONNECTIONS, WEB, Page
+from rhythmd.player import Player
+from rhythmd.subscriber import Subscriber
+from tests import test_deploy
 from tests.bed import BLOCK, COUNTS, RATE_HZ, serving
-from tests.running import eventually
+from tests.recording import Daemon as Recorder
+from tests.running import MANY_ALERTS, Place, eventually, fields, memory_kb, raised_in, until
 from tests.test_metrics import free_port
 
 OWN = "http://127.0.0.1:{port}"
@@ -416,3 +427,123 @@ def test_it_ends_as_asked_also_where_no_daemon_is(sign, tmp_path):
     process.send_signal(signal.Signals[sign])
     assert process.wait(10) == 0
     process.stdout.close()
+
+
+def test_of_an_alarm_from_before_the_recorders_strip_is_shown(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.starts()
+    recorder.signal(62)
+    alert = recorder.alert(1, 60.0)
+    recorder.beat(61 * RATE_HZ, "V")
+    recorder.signal(31)
+    with serving(kept=lambda alert_id: kept_strip(alert_id, tmp_path)) as (_, port):
+        strip = json.loads(ask(port, f"/strip?id={alert.id}")[2])
+        assert (strip["at_s"], len(strip["counts"]), strip["complete"]) == (30.0, 62 * RATE_HZ, True)
+        assert [(beat["at_s"], beat["beat"]) for beat in strip["beats"]] == [(61.0, "V")]
+        for stranger in ("../../etc/passwd", "", "%00", alert.id + "x"):
+            assert ask(port, f"/strip?id={stranger}")[2] == "null"
+    assert kept_strip(alert.id, tmp_path / "nowhere") is None
+
+
+def cpu_s(process: subprocess.Popen) -> float:
+    """What it has used so far, of all cores."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def monitor(address: str):
+    """`rhythmd monitor` in its own process, and the page's port."""
+    port = free_port()
+    command = [sys.executable, "-m", "rhythmd", "monitor", "--port", str(port), "--connect", address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert b"The page" in process.stdout.readline()
+            yield process, port
+        finally:
+            process.kill()
+
+
+def test_with_one_viewer_it_takes_less_than_5_percent_of_a_core(tmp_path):
+    place = Place(tmp_path)
+    player = Player(patient.make("sinus 60", seed=1).recording, "rhythmd")
+    with (
+        place.running(),
+        place.patch(player, 1.0),
+        monitor(place.address) as (process, port),
+        looking(port) as (viewer, _),
+    ):
+        viewer.next("beat")
+        before_s, began_s = cpu_s(process), monotonic()
+        for _ in range(60):
+            viewer.next("wave")
+        share = (cpu_s(process) - before_s) / (monotonic() - began_s)
+        print(f"one viewer: {100 * share:.1f} % of a core, {memory_kb(str(process.pid)) / 1000:.0f} MB")
+        assert share < 0.05
+
+
+def test_a_monitor_that_hangs_or_is_killed_delays_no_alert(tmp_path):
+    """From the moment that the patch has sent what an alert needed."""
+    place = Place(tmp_path, MANY_ALERTS)
+    recording = patient.make("sinus 6, vt 6 @190, sinus 4, asystole 6, sinus 2, " * 4, seed=1).recording
+    speed, sent = 10.0, []
+    late_s: dict[str, list[float]] = {"alive": [], "hanging": [], "killed": []}
+    found = []
+    with place.running(), Subscriber(place.address, ("alert.", "event.", "status")) as subscriber, ExitStack() as stack:
+        until(subscriber, lambda one: isinstance(one.message, Status))
+        process, port = stack.enter_context(monitor(place.address))
+        viewer, _ = stack.enter_context(looking(port))
+        stack.enter_context(
+            place.patch(Player(recording, "rhythmd"), speed, lambda due_s: sent.append((due_s, monotonic())))
+        )
+        viewer.next("alert")  # it takes part
+        state = "alive"
+        while True:
+            one = until(subscriber, lambda _: True)[-1].message
+            if isinstance(one, Status) and one.port == "absent" and one.sample > 0:
+                break
+            if not isinstance(one, Alert) or one.state != "open" or one.category != "physiological":
+                continue
+            found.append(fields(one))
+            needed_s = one.raised_sample / RATE_HZ
+            late_s[state].append(monotonic() - next(at_s for due_s, at_s in sent if due_s >= needed_s))
+            if state == "alive" and needed_s > 30:
+                process.send_signal(signal.SIGSTOP)
+                state = "hanging"
+            elif state == "hanging" and needed_s > 60:
+                process.kill()
+                state = "killed"
+    assert found == raised_in(recording, place)
+    assert all(len(each) > 2 for each in late_s.values()), late_s
+    worst = {state: max(each) for state, each in late_s.items()}
+    print(
+        {
+            state: f"{len(late_s[state])} alerts, the latest {each:.2f} s after its last sample"
+            for state, each in worst.items()
+        }
+    )
+    assert max(worst.values()) < 1.0
+
+
+UNIT = Path(__file__).parents[1] / "systemd" / "rhythmd-monitor.service"
+
+
+def test_the_unit_is_without_fault_and_exposes_little(tmp_path):
+    unit = tmp_path / UNIT.name
+    unit.write_text(re.sub(r"(?m)^ExecStart=.*$", "ExecStart=/bin/true", UNIT.read_text()))
+    analyze = test_deploy.tool("systemd-analyze", "apt-get install systemd")
+    assert test_deploy.run(analyze, "verify", unit) == ""
+    keys = test_deploy.settings(UNIT)
+    assert keys.keys() & test_deploy.NEWER_THAN_JETPACK_6 == set()
+    assert "ProcSubset" not in keys
+    assert int(keys["TasksMax"][0]) > MOST_CONNECTIONS + 10
+    if "--offline" in test_deploy.run(analyze, "--help"):
+        test_deploy.run(analyze, "security", "--offline=yes", "--threshold=15", unit)  # tenths
+
+
+def test_the_units_command_line_is_one_that_the_command_takes():
+    (line,) = test_deploy.settings(UNIT)["ExecStart"]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(line.split()[2:])
+    assert (args.port, args.host) == (8250, "127.0.0.1")

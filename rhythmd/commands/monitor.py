@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -32,6 +33,7 @@ from daemon.requests import Acknowledge, Silence, desk_of
 from rhythmd.desk import Access, Desk, read_keys
 from rhythmd.monitor.door import LEAST_TOKEN, Door, is_loopback
 from rhythmd.monitor.follow import follow
+from rhythmd.monitor.kept import kept_strip
 from rhythmd.monitor.relay import Relay
 from rhythmd.monitor.server import Server
 from rhythmd.subscriber import ADDRESS
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="PEM with its key: the page goes encrypted")
     parser.add_argument("--name", action="append", default=[], help="a host name by which it may be opened; repeatable")
+    parser.add_argument("--records", type=Path, metavar="FOLDER", help="of `rhythmd record`, for strips of before")
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="of `rhythmd keys add`, for a daemon elsewhere")
 
@@ -104,7 +107,8 @@ def _serving(args: argparse.Namespace, relay: Relay, door: Door, answer: _Teller
     """Serves in a thread; yields the page's address."""
     tls = _tls(args.certificate) if args.certificate else None
     try:
-        server = Server(args.host, args.port, relay, door, answer, tls)
+        kept = partial(kept_strip, folder=args.records)
+        server = Server(args.host, args.port, relay, door, answer, kept, tls)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"--port: {args.host}:{args.port}: {error}; choose another with --port") from None
     if door.locked and not tls and not is_loopback(args.host):

@@ -30,7 +30,7 @@ class Bedside:
         self.status: Status | None = None
         self.alerts: dict[str, ShownAlert] = {}  # the oldest first
         self._patch = patch
-        self._rate_hz = 250.0  # until `clock` tells
+        self._rate_hz, self._origin = 250.0, ""  # until `clock` tells
         self._beats: deque[ShownBeat] = deque(maxlen=1500)
         self._tape: Tape | None = None
         self._silence = ("", 0.0)  # by whom, until when (monotonic)
@@ -55,7 +55,7 @@ class Bedside:
         if isinstance(message, Answered):
             return self._answer(message, now_s)
         if isinstance(message, Clock):
-            self._rate_hz = message.rate_hz
+            self._rate_hz, self._origin = message.rate_hz, message.origin
         return []
 
     def beats(self) -> tuple[ShownBeat, ...]:
@@ -92,7 +92,8 @@ class Bedside:
     def _alert(self, message: Alert) -> ShownAlert:
         before = self.alerts.get(message.id)
         alert = self.alerts[message.id] = ShownAlert.of(message, self._rate_hz, before.answered_by if before else "")
-        is_of_now = self._tape and abs(alert.raised_s - self._tape.ends_s) < AFTER_S  # not one that the ledger tells of
+        here = message.id.startswith(self._origin)  # sample counts of another run of the daemon say nothing here
+        is_of_now = self._tape and here and abs(alert.raised_s - self._tape.ends_s) < AFTER_S
         if is_of_now and before is None:
             self._uncut[alert.id] = alert
         for beyond in list(self.alerts)[:-MOST_ALERTS]:

@@ -23,6 +23,7 @@ from daemon.requests import Acknowledge, Silence
 from rhythmd.desk import DeskError
 from rhythmd.monitor.door import Door
 from rhythmd.monitor.relay import CrowdedError, Relay
+from rhythmd.monitor.shown import Strip
 
 WEB = Path(__file__).parents[1] / "web"
 TYPES = {
@@ -53,6 +54,9 @@ HEADERS = {
 Answer = Callable[[Acknowledge | Silence], None]
 """Passes it on to the daemon's desk; raises DeskError."""
 
+Kept = Callable[[str], Strip | None]
+"""The strip of an alert that is on disk."""
+
 
 class Server(ThreadingHTTPServer):
     """Binds at once; `serve_forever` in a thread of its own."""
@@ -62,10 +66,17 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(
-        self, host: str, port: int, relay: Relay, door: Door, answer: Answer, tls: ssl.SSLContext | None = None
+        self,
+        host: str,
+        port: int,
+        relay: Relay,
+        door: Door,
+        answer: Answer,
+        kept: Kept,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.address_family = AF_INET6 if ":" in host else AF_INET
-        self.relay, self.door, self.answer = relay, door, answer
+        self.relay, self.door, self.answer, self.kept = relay, door, answer, kept
         self._tls = tls
         self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self.files = {
@@ -173,7 +184,7 @@ class Page(BaseHTTPRequestHandler):
 
     def _strip(self) -> None:
         alert_id = parse_qs(urlsplit(self.path).query).get("id", [""])[0]
-        strip = self.server.relay.strip(alert_id)
+        strip = self.server.relay.strip(alert_id) or self.server.kept(alert_id)
         self._send(HTTPStatus.OK, "application/json", msgspec.json.encode(strip))
 
     def _stream(self) -> None:
