@@ -7,8 +7,8 @@ RELIABILITY = kills disk fuzz replug crowd sacrifice endurance
 
 .PHONY: demo test check bench size reliability test-gpu test-image test-vm clean
 
-demo: $(VENV)/demo.installed  ## see it work: a real recording and a simulated patient through the real daemon
-	$(BIN)/rhythmd demo
+demo: $(VENV)/demo.installed  ## see it work: a real recording, then a simulated patient; DEMO_PAGE=1 keeps the live page open
+	$(BIN)/rhythmd demo $(if $(DEMO_PAGE),--page)
 
 test: $(VENV)/dev.installed  ## all tests; those that need a GPU, a tool or data that is not here say so
 	$(BIN)/python -m pytest

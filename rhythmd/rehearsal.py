@@ -63,6 +63,19 @@ def daemon(settings: str = "") -> Iterator[Daemon]:
                 process.wait()
 
 
+@contextmanager
+def worn(player: Player, port: Path, *, speed: float = 1.0) -> Iterator[None]:
+    """Somebody wears the patch meanwhile."""
+    stop = threading.Event()
+    patch = threading.Thread(target=play, args=(player, port), kwargs={"speed": speed, "stop": stop})
+    patch.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        patch.join()
+
+
 def rehearse(
     running: Daemon,
     player: Player,

@@ -547,3 +547,14 @@ def test_the_units_command_line_is_one_that_the_command_takes():
     add_arguments(parser)
     args = parser.parse_args(line.split()[2:])
     assert (args.port, args.host) == (8250, "127.0.0.1")
+
+
+def test_the_demo_keeps_the_page_open_until_it_is_asked_to_end():
+    program = "import sys; from rhythmd.commands.demo import show_page; sys.exit(show_page(''))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as demo:
+        line = next(line for line in demo.stdout if line.startswith("The page"))
+        port = int(re.search(r"http://127.0.0.1:(\d+)/", line)[1])
+        with looking(port) as (viewer, _):
+            assert viewer.next("wave")["rate_hz"] == RATE_HZ
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 0

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import pytest
 from daemon.messages import Answered
 from rhythmd import patient, rehearsal
 from rhythmd.player import Player
-from rhythmd.pty_port import play
 from rhythmd.subscriber import Subscriber
 from tests.bed import Bed, serving
 from tests.running import until
@@ -297,13 +295,10 @@ class Chain:
 @contextmanager
 def chain(script: str) -> Iterator[Chain]:
     player = Player(patient.make(script, seed=1).recording, "rhythmd")
-    stop, port = threading.Event(), free_port()
+    port = free_port()
     with ExitStack() as stack:
         running = stack.enter_context(rehearsal.daemon())
-        worn = threading.Thread(target=play, args=(player, running.port), kwargs={"stop": stop})
-        stack.callback(worn.join)
-        stack.callback(stop.set)
-        worn.start()
+        stack.enter_context(rehearsal.worn(player, running.port))
         command = [sys.executable, "-m", "rhythmd", "monitor", "--port", str(port), "--connect", running.address]
         monitor = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
         stack.callback(monitor.kill)

@@ -4,28 +4,33 @@ port (a pty) into the real daemon, and a subscriber prints the alerts that it re
 1. AHA sample record 0201: 35 minutes with 114 ventricular beats, which cardiologists annotated. How many beats the
    daemon found and named rightly is counted by the rules of ANSI/AAMI EC57 at the end.
 2. A synthetic patient: atrial fibrillation, ventricular tachycardia and fibrillation, asystole, a lead that falls off.
+3. With --page the live page stays open on another such patient, in real time, until Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 
 from daemon.messages import Alert, Beat
 from ec57 import bxb
 from ec57.annotations import Annotations
 from rhythmd import patient, rehearsal
+from rhythmd.commands import monitor
 from rhythmd.commands.listen import in_words
 from rhythmd.player import Faults, Player, Span
 from rhythmd.recording import shipped, shipped_beats
 from rhythmd.subscriber import Received
 
 SCRIPT = "sinus 15, af 60, sinus 15, vt 10, sinus 8, vf 8, asystole 8, sinus 21"
+PAGE_SCRIPT = "sinus 30, pvc 40, af 60, sinus 20, vt 12, sinus 25, vf 9, asystole 8, sinus 30, lead_off 10, sinus 20"
 LEAD_OFF = Span(at_s=131.0, for_s=8.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=float, default=120.0, help="times real time (default: %(default)g)")
+    parser.add_argument("--page", action="store_true", help="then keep the live page open, until Ctrl-C")
     parser.add_argument("--model", help="another model than the shipped one")
 
 
@@ -52,7 +57,23 @@ def run(args: argparse.Namespace) -> int:
     kinds = sorted({one.message.kind for one in received if isinstance(one.message, Alert)})
     print(f"\nKinds of alerts received: {', '.join(kinds)}")
     print("Next: `rhythmd simulate --help`, `rhythmd run --help`, docs/overview.md. Not a medical device.")
+    if args.page:
+        return show_page(settings)
+    print(f"See it in a browser: `DEMO_PAGE=1 make demo` keeps http://127.0.0.1:{monitor.PORT}/ open.")
     return 0
+
+
+def show_page(settings: str) -> int:
+    """The live page of a patient who goes through everything, again and again."""
+    _title("3. The live page of another synthetic patient, in real time")
+    player = Player(patient.make(PAGE_SCRIPT, seed=2).recording, "rhythmd", loop=True)
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", monitor.PORT)) == 0
+    parser = argparse.ArgumentParser()
+    monitor.add_arguments(parser)
+    with rehearsal.daemon(settings) as running, rehearsal.worn(player, running.port):
+        port = 0 if taken else monitor.PORT
+        return monitor.run(parser.parse_args([f"--port={port}", f"--connect={running.address}"]))
 
 
 def _title(text: str) -> None:
