@@ -480,7 +480,7 @@ with open_engine("tensorrt", model) as engine:
     print(runtime.cudaDeviceSynchronize(), file=sys.stderr)
     for _ in range(3):
         again = engine.infer(window)
-    print(engine.name, engine.failing, max(float(abs(a - b).max()) for a, b in zip(first, again)) < 1e-3, flush=True)
+    print(engine.name, engine.failing, max(float(abs(a - b).max()) for a, b in zip(first, again)) < 1e-2, flush=True)
     os._exit(0)  # what is left of the GPU's context would crash the interpreter's end
 """
 

@@ -104,28 +104,32 @@ class _Graph:
             self.cut(source, first, last + 1, 3, "at_r"),
         ]
         flat = self.node("Flatten", [self.node("Concat", parts, "pooled", axis=3)], "flat", axis=1)
-        return self.node("Concat", [flat, RR_INPUT], "known", axis=1)
+        return self.node("Concat", [flat, RR_INPUT], "told", axis=1)
 
-    def remember(self, mixed: str, recalled: str, layout: Layout) -> None:
-        """The gated recurrent unit. A window without a beat leaves its memory as it was.
+    def remember(self, seen: str, known: str, layout: Layout) -> None:
+        """The gated recurrent unit (Cho et al., 2014). A window without a beat leaves its memory as it was.
 
-        `mixed` and `recalled` hold what window and memory bring to what both heads read, and to the three gates.
+        Of what was seen and of `known`, which is that and the memory. Each gate is a product of its own: to cut
+        them out of one larger product is one more kernel each, and a GPU takes 5 us for the smallest.
         """
-        at = np.cumsum([layout.hidden, 2 * layout.memory, layout.memory]).tolist()
-        new, old = (
-            [
-                self.cut(source, first, end, 1, f"{source}.{name}")
-                for name, first, end in (("gates", at[0], at[1]), ("fresh", at[1], at[2]))
-            ]
-            for source in (mixed, recalled)
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        reset, keep, fresh = (
+            {part: self._weights[f"remember.{part}_l0"][first : first + layout.memory] for part in parts}
+            for first in range(0, 3 * layout.memory, layout.memory)
         )
-        gates = self.node("Sigmoid", [self.node("Add", [new[0], old[0]], "gates.sum")], "gates")
-        reset = self.cut(gates, 0, layout.memory, 1, "reset")
-        keep = self.cut(gates, layout.memory, 2 * layout.memory, 1, "keep")
-        let_in = self.node("Mul", [reset, old[1]], "let_in")
-        fresh = self.node("Tanh", [self.node("Add", [new[1], let_in], "fresh.sum")], "fresh")
-        change = self.node("Sub", [fresh, MEMORY_IN], "change")
-        part = self.node("Sub", [self.constant("one", np.ones((1, 1), np.float32)), keep], "part")
+
+        def gate(gate: Weights, name: str) -> str:
+            kernel = np.concatenate([gate["weight_ih"], gate["weight_hh"]], axis=1)
+            return self.node(
+                "Sigmoid", [self.linear(known, f"{name}.sum", kernel, gate["bias_ih"] + gate["bias_hh"])], name
+            )
+
+        new = self.linear(seen, "new", fresh["weight_ih"], fresh["bias_ih"])
+        old = self.linear(MEMORY_IN, "old", fresh["weight_hh"], fresh["bias_hh"])
+        let_in = self.node("Mul", [gate(reset, "reset"), old], "let_in")
+        found = self.node("Tanh", [self.node("Add", [new, let_in], "fresh.sum")], "fresh")
+        change = self.node("Sub", [found, MEMORY_IN], "change")
+        part = self.node("Sub", [self.constant("one", np.ones((1, 1), np.float32)), gate(keep, "keep")], "part")
         is_beat = self.cut(RR_INPUT, RR_FEATURES - 1, RR_FEATURES, 1, "is_beat")
         change = self.node("Mul", [self.node("Mul", [part, is_beat], "part.beat"), change], "change.part")
         self.node("Add", [MEMORY_IN, change], MEMORY_OUT)
@@ -143,33 +147,21 @@ def build(weights: Weights) -> onnx.ModelProto:
     see = np.concatenate([pooled, see[:, layout.pooled :]], axis=1)
     seen = graph.linear(graph.pooled(source, layout), "see", see, weights["see.bias"])
     seen = graph.node("Relu", [seen], "seen")
-    weigh, inputs = weights["weigh.weight"], {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
+    inputs = {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
     outputs = {name: (1, len(labels)) for name, labels in HEADS.items()}
+    known = seen
     if layout.memory:
-        gates = {part: weights[f"remember.{part}_l0"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-        kernel = np.concatenate([weigh[:, : layout.seen], gates["weight_ih"]])
-        mixed = graph.linear(seen, "mixed", kernel, np.concatenate([weights["weigh.bias"], gates["bias_ih"]]))
-        kernel = np.concatenate([weigh[:, layout.seen :], gates["weight_hh"]])
-        none = np.zeros(layout.hidden, np.float32)
-        recalled = graph.linear(MEMORY_IN, "recalled", kernel, np.concatenate([none, gates["bias_hh"]]))
-        graph.remember(mixed, recalled, layout)
-        parts = [graph.cut(source, 0, layout.hidden, 1, f"{source}.hidden") for source in (mixed, recalled)]
-        hidden = graph.node("Add", parts, "hidden.sum")
+        known = graph.node("Concat", [seen, MEMORY_IN], "known", axis=1)
+        graph.remember(seen, known, layout)
         inputs[MEMORY_IN] = outputs[MEMORY_OUT] = (1, layout.memory)
-    else:
-        hidden = graph.linear(seen, "mixed", weigh, weights["weigh.bias"])
+    hidden = graph.linear(known, "weigh", weights["weigh.weight"], weights["weigh.bias"])
     hidden = graph.node("Relu", [hidden], "hidden")
-    kernels, biases = (
-        np.concatenate([weights[f"head.{head}.{part}"] for head in HEADS]) for part in ("weight", "bias")
-    )
-    logits, at = graph.linear(hidden, "logits", kernels, biases), 0
     for head, learned in LEARNED.items():
-        cut = graph.cut(logits, at, at + len(learned), 1, f"{head}.logits")
-        at += len(learned)
+        logits = graph.linear(hidden, f"{head}.logits", weights[f"head.{head}.weight"], weights[f"head.{head}.bias"])
         if learned == HEADS[head]:
-            graph.node("Softmax", [cut], head, axis=1)
+            graph.node("Softmax", [logits], head, axis=1)
         else:
-            shares = graph.node("Softmax", [cut], f"{head}.learned", axis=1)
+            shares = graph.node("Softmax", [logits], f"{head}.learned", axis=1)
             graph.node("MatMul", [shares, graph.constant(f"{head}.told", told(head))], head)
     ends = [
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in tensors.items()]
