@@ -26,6 +26,7 @@ def record(name: str) -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-replays", action="store_true", help="write the goldens of tests/replays anew")
+    parser.addoption("--update-pictures", action="store_true", help="write the screenshots of docs/img anew")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from rhythmd import patient, rehearsal
 from rhythmd.player import Player
 from rhythmd.subscriber import Subscriber
 from tests.bed import Bed, serving
-from tests.running import until
+from tests.running import eventually, until
 from tests.test_metrics import free_port
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -61,6 +60,11 @@ def ink(page, canvas: str) -> str:
     return page.evaluate(f"document.querySelector('{canvas}').toDataURL()")
 
 
+def becomes(page, condition: str) -> None:
+    """Playwright's own way would need `eval`, which the page forbids."""
+    eventually(lambda: page.evaluate(condition), within_s=10.0)
+
+
 def shown(page, selector: str) -> str:
     return page.inner_text(selector).strip()
 
@@ -92,16 +96,18 @@ def test_the_sweep_moves_and_each_beat_is_marked_in_its_colour(browser, bed):
         first = ink(page, "#trace")
         page.wait_for_timeout(300)
         assert ink(page, "#trace") != first
-        coloured = """(want) => {
+        pixels_of = """(colours) => {
             const canvas = document.querySelector('#trace'), context = canvas.getContext('2d');
             const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
-            let count = 0;
+            const counts = colours.map(() => 0);
             for (let at = 0; at < data.length; at += 4)
-                if (data[at + 3] > 200 && want.every((part, index) => data[at + index] === part)) count++;
-            return count;
+                colours.forEach((colour, index) => {
+                    if (data[at + 3] > 200 && colour.every((part, each) => data[at + each] === part)) counts[index]++;
+                });
+            return counts;
         }"""
-        assert page.evaluate(coloured, [0x35, 0xE0, 0x7F]) > 1000  # the trace
-        assert page.evaluate(coloured, [0x6F, 0x87, 0x90]) > 20  # N
+        trace, normal = page.evaluate(pixels_of, [[0x35, 0xE0, 0x7F], [0x6F, 0x87, 0x90]])
+        assert (trace > 1000, normal > 20) == (True, True)
         page.wait_for_timeout(500)
         assert shown(page, "#rate") == "71"
 
@@ -119,9 +125,9 @@ def test_the_trace_has_the_size_that_its_scale_tells(browser, bed):
             assert page.evaluate(sweep % (mm, speed, gain)) == pytest.approx([mm * gain, mm * speed, mm * speed])
         page.keyboard.press("]")
         page.keyboard.press("+")
-        assert shown(page, "#scale").split() == ["50", "mm/s", "20", "mm/mV"]
+        assert shown(page, "#scale").split() == ["50", "mm/s", "·", "20", "mm/mV"]
         page.reload()
-        assert shown(page, "#scale").split() == ["50", "mm/s", "20", "mm/mV"]  # this browser remembers
+        assert shown(page, "#scale").split() == ["50", "mm/s", "·", "20", "mm/mV"]  # this browser remembers
 
 
 @pytest.mark.parametrize(
@@ -156,7 +162,7 @@ def test_the_most_urgent_alarm_is_in_the_bar_and_the_others_beside_it(browser, b
         assert "no beat for 4.2 s" in shown(page, "#bar .detail")
         assert page.locator("#bar .others li").all_inner_texts() == ["** Lead off", "* Noise"]
         bed.alert("asystole", "a", latching=True, onset_sample=0, end_sample=900)
-        page.wait_for_function("document.querySelector('#bar .detail').textContent.includes('over')")
+        becomes(page, "document.querySelector('#bar .detail').textContent.includes('over')")
         assert bar(page) == ("Asystole", RED, True)  # it is latching, and nobody has seen it
 
 
@@ -184,7 +190,7 @@ def test_silencing_is_shown_while_it_lasts_and_a_second_one_ends_it(browser, bed
         assert "silenced by monitor page until" in shown(page, "#bar .detail")
         page.wait_for_timeout(1200)  # a status or two later
         page.click("#silence")
-        page.wait_for_function("!document.querySelector('#bar .detail').textContent.includes('silenced by')")
+        becomes(page, "!document.querySelector('#bar .detail').textContent.includes('silenced by')")
         assert [request.for_s for request in bed.answered] == [120, 0]
 
 
@@ -198,7 +204,7 @@ def test_lead_off_and_noise_are_told_over_the_trace(browser, bed):
             ({"quality": "lost"}, "No signal"),
         ):
             bed.tell_status(**{"technical": (), "quality": "good", **change})
-            page.wait_for_function(f"document.querySelector('#banner').textContent.includes('{says}')")
+            becomes(page, f"document.querySelector('#banner').textContent.includes('{says}')")
         bed.tell_status(technical=(), quality="good")
         page.wait_for_selector("#banner", state="hidden")
 
@@ -227,9 +233,7 @@ def test_two_patches_are_told_apart_and_the_other_ones_alarm_is_seen(browser, be
         other.tell_status(rhythm="AFIB")
         other.alert("atrial_fibrillation", "b", "medium")
         other.tell_status()
-        page.wait_for_function(
-            "[...document.querySelector('#patch').options].some((each) => each.text.includes('alarm'))"
-        )
+        becomes(page, "[...document.querySelector('#patch').options].some((each) => each.text.includes('alarm'))")
         assert shown(page, "#bar strong") == "No alarm"
         page.select_option("#patch", "patch1")
         page.wait_for_selector("#bar[data-priority=medium]")
@@ -283,45 +287,92 @@ def test_a_frame_takes_a_small_part_of_a_sixtieth_of_a_second(browser, bed):
     assert took_ms[len(took_ms) // 2] < 4.0
 
 
-@dataclass
-class Chain:
-    """A simulated patient, the real daemon, and `rhythmd monitor`."""
+def test_the_sound_is_off_until_it_is_asked_for_and_a_high_alarm_has_ten_pulses(browser, bed):
+    bed, port = bed
+    with opened(browser, port) as page:
+        page.evaluate("""() => {
+            window.pulses = [];
+            const start = OscillatorNode.prototype.start;
+            OscillatorNode.prototype.start = function (at) { window.pulses.push(at); start.call(this, at); };
+        }""")
+        bed.alert("asystole", "a")
+        page.wait_for_timeout(700)
+        assert page.evaluate("window.pulses.length") == 0
+        page.keyboard.press("m")
+        becomes(page, "window.pulses.length > 0")
+        assert len(page.evaluate("[...new Set(window.pulses)]")) == 10
+        assert shown(page, "#sound") == "Sound on"
+        page.keyboard.press("a")
+        page.wait_for_selector("#bar[data-calling=false]")
+        page.wait_for_timeout(7500)
+        assert len(page.evaluate("[...new Set(window.pulses)]")) == 10
 
-    daemon: rehearsal.Daemon
-    monitor: subprocess.Popen[bytes]
-    port: int
+
+class Chain:
+    """A daemon that a simulated patient wears, and `rhythmd monitor`, which may be started again."""
+
+    def __init__(self, daemon: rehearsal.Daemon) -> None:
+        self.daemon = daemon
+        self.port = free_port()
+        self.monitors()
+
+    def monitors(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "rhythmd",
+            "monitor",
+            f"--port={self.port}",
+            f"--connect={self.daemon.address}",
+        ]
+        self.monitor = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert b"The page" in self.monitor.stdout.readline()
+
+    def kill_monitor(self) -> None:
+        self.monitor.kill()
+        self.monitor.wait()
+        self.monitor.stdout.close()
 
 
 @contextmanager
 def chain(script: str) -> Iterator[Chain]:
     player = Player(patient.make(script, seed=1).recording, "rhythmd")
-    port = free_port()
-    with ExitStack() as stack:
-        running = stack.enter_context(rehearsal.daemon())
-        stack.enter_context(rehearsal.worn(player, running.port))
-        command = [sys.executable, "-m", "rhythmd", "monitor", "--port", str(port), "--connect", running.address]
-        monitor = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-        stack.callback(monitor.kill)
-        assert b"The page" in monitor.stdout.readline()
-        yield Chain(running, monitor, port)
+    with rehearsal.daemon() as running, rehearsal.worn(player, running.port):
+        chained = Chain(running)
+        try:
+            yield chained
+        finally:
+            chained.kill_monitor()
 
 
 def shows_within(page, state: str, within_s: float) -> None:
     page.wait_for_selector(f"#link[data-state={state}]", timeout=1000 * within_s)
 
 
-def test_a_replayed_tachycardia_raises_the_bar_is_acknowledged_and_a_death_shows_within_3_s(browser):
-    with chain("sinus 8, vt 12, sinus 120") as chained, opened(browser, chained.port) as page:
-        with Subscriber(chained.daemon.address, ("answered",)) as subscriber:
-            page.wait_for_selector("#bar[data-priority=high][data-calling=true]", timeout=40_000)
-            assert bar(page) == ("Ventricular tachycardia", RED, True)
-            page.wait_for_selector("#list [data-kind=ventricular_tachycardia] canvas[data-drawn]")
-            while page.get_attribute("#bar", "data-calling") == "true":  # a fast run may raise more than one
-                page.click("#acknowledge")
-                page.wait_for_timeout(300)
-            answered = until(subscriber, lambda one: isinstance(one.message, Answered))
-            assert answered[-1].message.by == "monitor page"
-        chained.daemon.process.send_signal(signal.SIGSTOP)  # a hang looks the same as a death, but for the socket
+def test_a_replayed_tachycardia_raises_the_bar_is_acknowledged_and_each_death_shows_within_3_s(browser):
+    with ExitStack() as stack:
+        chained = stack.enter_context(chain("sinus 8, vt 12, sinus 120"))
+        subscriber = stack.enter_context(Subscriber(chained.daemon.address, ("answered",)))
+        page = stack.enter_context(opened(browser, chained.port))
+        page.wait_for_selector("#bar[data-priority=high][data-calling=true]", timeout=40_000)
+        becomes(page, "document.querySelector('#bar strong').textContent === 'Ventricular tachycardia'")
+        assert bar(page) == ("Ventricular tachycardia", RED, True)
+        page.wait_for_selector("#list [data-kind=ventricular_tachycardia] canvas[data-drawn]")
+
+        chained.kill_monitor()
+        shows_within(page, "lost", DEATH_SHOWS_S)
+        assert bar(page) == ("Connection lost", RED, True)
+        assert "This picture is old" in shown(page, "#banner")
+        chained.monitors()
+        shows_within(page, "live", 15.0)
+
+        while page.get_attribute("#bar", "data-calling") == "true":  # a fast run may raise more than one
+            page.click("#acknowledge")
+            page.wait_for_timeout(300)
+        answered = until(subscriber, lambda one: isinstance(one.message, Answered))
+        assert answered[-1].message.by == "monitor page"
+
+        chained.daemon.process.send_signal(signal.SIGSTOP)
         shows_within(page, "silent", DEATH_SHOWS_S)
         assert bar(page) == ("The monitoring daemon does not answer", RED, True)
         chained.daemon.process.send_signal(signal.SIGCONT)
@@ -330,9 +381,35 @@ def test_a_replayed_tachycardia_raises_the_bar_is_acknowledged_and_a_death_shows
         shows_within(page, "silent", DEATH_SHOWS_S)
         chained.monitor.send_signal(signal.SIGSTOP)
         shows_within(page, "lost", DEATH_SHOWS_S)
-        chained.monitor.send_signal(signal.SIGCONT)
-        shows_within(page, "silent", 5.0)
-        chained.monitor.kill()
-        shows_within(page, "lost", DEATH_SHOWS_S)
-        assert bar(page)[0] == "Connection lost"
-        assert "This picture is old" in shown(page, "#banner")
+
+
+@pytest.mark.timeout(600)
+def test_the_pictures_of_the_docs_are_of_this_page(browser, request):
+    """`--update-pictures` takes them, with five minutes of a patient behind them; otherwise they are there."""
+    names = ("monitor", "monitor-strip", "monitor-light", "monitor-phone")
+    if not request.config.getoption("--update-pictures"):
+        assert [name for name in names if not (PICTURES / f"{name}.png").exists()] == []
+        return
+    PICTURES.mkdir(exist_ok=True)
+    script = "sinus 45, pvc 50, sinus 20, af 75, sinus 25, vt 14, sinus 60"
+    with chain(script) as chained, opened(browser, chained.port) as page:
+        tachycardia = "#bar[data-calling=true]:has(strong:text('Ventricular tachycardia'))"
+        page.wait_for_selector(tachycardia, timeout=400_000)
+        with opened(browser, chained.port, viewport=PHONE, is_mobile=True, device_scale_factor=2) as phone:
+            page.wait_for_timeout(7000)
+            lit = "document.getAnimations().forEach((each) => { each.pause(); each.currentTime = 0; })"
+            for seen, name in ((page, "monitor"), (phone, "monitor-phone")):
+                seen.evaluate(lit)
+                seen.screenshot(path=PICTURES / f"{name}.png")
+                seen.evaluate("document.getAnimations().forEach((each) => each.play())")
+        page.wait_for_timeout(12_000)  # the strip is complete
+        page.click("#list [data-kind=ventricular_tachycardia] .show")
+        page.wait_for_timeout(300)
+        page.screenshot(path=PICTURES / "monitor-strip.png")
+        page.keyboard.press("Escape")
+        while page.get_attribute("#bar", "data-priority") != "none":
+            page.keyboard.press("a")
+            page.wait_for_timeout(300)
+        page.keyboard.press("t")
+        page.wait_for_timeout(16_000)
+        page.screenshot(path=PICTURES / "monitor-light.png")

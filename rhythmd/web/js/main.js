@@ -14,6 +14,7 @@ import * as words from "./words.js";
 const $ = (id) => document.getElementById(id);
 const RR_S = 300;
 const SILENCE_S = 120;
+const KEPT_ALERTS = 200;
 const UNFIT = new Set(["lead_off", "lost", "flat", "saturated"]);
 const BANNERS = [ // the first that holds is shown
   ["patch_lost", "Patch not connected"],
@@ -42,6 +43,8 @@ let plotsDue = true;
 
 const TAKES = {
   hello(hello) {
+    if (known.version && known.version !== hello.version) location.reload(); // the server was updated meanwhile
+    known.version = hello.version;
     Object.assign(known, { patch: hello.patch, beats: hello.beats, guard: hello.guard });
     known.statuses = new Map(hello.statuses.map((status) => [status.patch, status]));
     known.calling = new Map(hello.statuses.map((status) => [status.patch, new Set(status.calling)]));
@@ -72,6 +75,7 @@ const TAKES = {
     } else {
       calling.delete(alert.id);
     }
+    forget();
     if (!before && stands(alert)) say($("said-at-once"), `${alert.priority} priority alarm: ${words.kind(alert.kind)}`);
     else if (alert.state === "closed") say($("said"), `${words.kind(alert.kind)} is over`);
     if (alert.patch === known.patch) fillList();
@@ -98,6 +102,15 @@ const TAKES = {
 function take(name, value) {
   TAKES[name](value);
   if (name !== "wave") showAlarms();
+}
+
+function forget() {
+  // A page may stay open for months.
+  const over = [...known.alerts.values()].filter((alert) => !stands(alert));
+  for (const { id } of over.slice(0, Math.max(0, known.alerts.size - KEPT_ALERTS))) {
+    known.alerts.delete(id);
+    strips.forget(id);
+  }
 }
 
 function linked(state) {
@@ -200,7 +213,7 @@ function lay() {
   document.documentElement.dataset.theme = settings.theme;
   theme = colours();
   sweep.lay({ ...settings, colours: theme });
-  $("scale").textContent = `${settings.speed} mm/s   ${settings.gain} mm/mV`;
+  $("scale").textContent = `${settings.speed} mm/s · ${settings.gain} mm/mV`;
   $("trace").setAttribute("aria-label", `ECG sweep, ${settings.speed} millimetres a second, ${settings.gain} millimetres a millivolt`);
   showSettings();
   fillList();
@@ -249,7 +262,7 @@ async function showStrip(id) {
   $("strip-detail").textContent = [`${alert.patch}, ${alert.priority} priority${seen}`, words.evidence(alert.evidence)].filter(Boolean).join(". ");
   $("strip-canvas").hidden = !strip;
   $("strip-scale").textContent = strip
-    ? `${settings.speed} mm/s   ${settings.gain} mm/mV   0.5–40 Hz   shaded: what it was raised on`
+    ? `${settings.speed} mm/s · ${settings.gain} mm/mV · 0.5–40 Hz · shaded: what it was raised on`
     : "No strip of it is kept.";
   $("strip").showModal();
   if (!strip) return;
@@ -261,6 +274,14 @@ async function showStrip(id) {
 controls({ change, acknowledge, silenceAll, switchSound, open: (patch) => stream.open(patch) });
 new ResizeObserver(lay).observe($("trace"));
 setInterval(() => { $("clock").textContent = words.time(new Date().toISOString()); }, 500);
+
+function keepAwake() {
+  // A phone beside a bed: its screen stays lit. Not every browser can, nor without HTTPS or loopback.
+  if (document.visibilityState === "visible") navigator.wakeLock?.request("screen").catch(() => {});
+}
+
+document.addEventListener("visibilitychange", keepAwake);
+keepAwake();
 
 function frame(nowMs) {
   if (link.state === "live" || link.state === "connecting") sweep.frame(nowMs);

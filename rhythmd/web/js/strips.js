@@ -12,6 +12,10 @@ export class Strips {
     this.known = new Map(); // alert id -> {strip or null, fetchedMs}
   }
 
+  forget(id) {
+    this.known.delete(id);
+  }
+
   async get(id) {
     const known = this.known.get(id);
     const waitMs = known?.strip ? AGAIN_MS : NONE_AGAIN_MS;

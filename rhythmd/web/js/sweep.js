@@ -169,7 +169,8 @@ export class Sweep {
       const slots = Math.max(1, Math.min(left, to - slot));
       const last = slots === left ? this.trace.clientWidth - x : slots * this.pxPerSlot;
       const top = row * this.rowMm * this.pxPerMm;
-      this.context.clearRect(x + 1, top, last, this.rowMm * this.pxPerMm);
+      const from = x > this.left ? x + 1 : 0; // a row's first letters reach into the margin
+      this.context.clearRect(from, top, x + 1 + last - from, this.rowMm * this.pxPerMm);
       slot += slots;
     }
   }

@@ -33,6 +33,7 @@ const EVIDENCE = {
   rate_bpm: (value) => `${Math.round(value)}/min`,
   beats: (value) => `${value} beats`,
   no_beat_s: (value) => `no beat for ${value} s`,
+  per_minute: (value) => `${value} a minute`,
   rr_s: (value) => `RR ${value} s`,
   fitness: (value) => quality(value).toLowerCase(),
 };
