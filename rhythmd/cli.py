@@ -17,6 +17,8 @@ COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<n
     "status": "how a daemon is, in one screen; its exit code says whether it watches",
     "ack": "acknowledge or silence alarms",
     "monitor": "the live page: the heart in a browser, alarms answered there",
+    "notify": "tell people of alerts: SMS, push, mail, chat",
+    "bridge": "publish alerts, status and strips to an MQTT broker",
     "analyze": "the same judgement of recordings, as fast as the machine goes",
     "evaluate": "score it on recordings whose truth is known, by the rules of EC57",
     "simulate": "play a recording or a simulated patient through a pty, as a patch would",

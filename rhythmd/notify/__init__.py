@@ -1,0 +1,1 @@
+"""Tells people of alerts: a program of its own that follows daemons (docs/notify.md)."""

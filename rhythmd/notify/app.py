@@ -1,0 +1,199 @@
+"""`rhythmd notify` at work: hears, decides, stores, sends. One thread does all but the following and the sending."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, time
+from typing import Any
+
+from daemon.notify import notify
+from rhythmd.following import Broken, Following, Heard, check_sources
+from rhythmd.notify import pace
+from rhythmd.notify.calls import Calls
+from rhythmd.notify.config import Settings
+from rhythmd.notify.outbox import MOST_WAITING, Outbox, Row, open_outbox
+from rhythmd.notify.pace import Pace, Waiting
+from rhythmd.notify.pictures import Album
+from rhythmd.notify.rules import Notice
+from rhythmd.notify.sending import Target, send, targets_of
+from rhythmd.notify.words import letter
+from rhythmd.service import Stop, all_that_waits
+
+log = logging.getLogger(__name__)
+
+MOST_A_TURN = 200
+LINGER_S = 600.0
+PICTURES_S = 5.0
+LAST_ANSWERS_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of a letter."""
+
+    target: str
+    rows: tuple[Row, ...]
+    failed: str  # why; empty when it arrived
+
+
+class Clock:
+    """Seconds since 1970 that never jump while the program runs, and never go back."""
+
+    def __init__(self, not_before_s: float) -> None:
+        self._ahead_s = max(time(), not_before_s) - monotonic()
+
+    def __call__(self) -> float:
+        return monotonic() + self._ahead_s
+
+
+def run(settings: Settings, folder: Path | None = None) -> int:
+    """Until SIGINT or SIGTERM."""
+    targets = targets_of(settings.contact)
+    check_sources(settings.daemon)
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    with Stop() as stop, open_outbox(folder) as outbox, ThreadPoolExecutor(len(targets), "send") as threads:
+        teller = Teller(settings, targets, outbox, lambda *what: threads.submit(_try, inbox, *what))
+        with Following(settings.daemon, outbox.marks(), inbox) as following:
+            notify("READY=1")
+            log.info("ready: %d daemons, %d contacts", len(settings.daemon), len(settings.contact))
+            while not stop.asked:
+                items = all_that_waits(inbox, MOST_A_TURN)
+                teller.turn(items)
+                following.dealt_with([item for item in items if isinstance(item, Heard)])
+                notify("WATCHDOG=1")
+        notify("STOPPING=1")
+        until_s = monotonic() + LAST_ANSWERS_S
+        while teller.sending and monotonic() < until_s:  # or they would be sent again at the next start
+            teller.hear_of(all_that_waits(inbox, MOST_A_TURN))
+    return 0
+
+
+def _try(inbox: SimpleQueue[Any], target: Target, rows: tuple[Row, ...], album: Album) -> None:
+    """In a thread of the pool; one letter to an address at a time."""
+    try:
+        written = letter([row.notice for row in rows], discreet=target.contact.discreet)
+        picture = album.of([row.notice for row in rows]) if target.takes_pictures else None
+        failed = send(target, written, picture)
+    except Exception as error:
+        inbox.put(Broken(error))
+    else:
+        inbox.put(Tried(target.name, rows, failed))
+
+
+class Teller:
+    """Owns the outbox, and knows what is on its way."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        targets: dict[str, Target],
+        outbox: Outbox,
+        begin: Callable[[Target, tuple[Row, ...], Album], object],
+    ) -> None:
+        self._targets = targets
+        self._outbox = outbox
+        self._begin = begin
+        self._now_s = Clock(outbox.newest_s())
+        lost_s, cases, silent = settings.daemon_lost_s, outbox.cases(), outbox.silent()
+        self._calls = Calls(settings.rule, lost_s=lost_s, cases=cases, silent=silent)
+        self._album = Album(settings.daemon)
+        self._looked_s = 0.0
+        self._too_old = 0
+        self._paces: dict[str, Pace] = {
+            name: pace.fresh(target.contact, self._now_s()) for name, target in targets.items()
+        }
+        self.sending: set[str] = set()
+        for daemon in settings.daemon:
+            self._calls.follow(daemon.name, self._now_s())
+        gone = [row for row in outbox.waiting() if row.target not in targets]
+        self._give_up(gone, "no longer in the configuration", "unknown")
+
+    def turn(self, items: Sequence[Any]) -> None:
+        """Deal with what came, then see what is due."""
+        now_s = self._now_s()
+        notices: list[Notice] = []
+        marks = {}
+        for item in items:
+            if isinstance(item, Heard):
+                age_s = max(0.0, time() - item.received.message.utc.timestamp())
+                notices += self._calls.heard(item.daemon, item.received.message, now_s, age_s=age_s)
+                if item.mark:
+                    marks[item.daemon] = item.mark
+        notices += self._calls.due(now_s)
+        notices += self._pictures(now_s)
+        self._calls.forget(now_s, linger_s=LINGER_S)
+        if self._calls.too_old > self._too_old:
+            self._outbox.count("too old when heard", self._calls.too_old - self._too_old, now_s)
+            log.warning("%d alerts are too old to be told", self._calls.too_old - self._too_old)
+            self._too_old = self._calls.too_old
+        if notices or any(isinstance(item, Heard) and item.received.topic != "status" for item in items):
+            posts = [post for notice in notices for post in self._posts(notice)]
+            self._outbox.keep(marks, self._calls.cases, self._calls.silent_until_s, posts, now_s)
+        self.hear_of(items)
+        self._dispatch(now_s)
+
+    def hear_of(self, items: Sequence[Any]) -> None:
+        """What became of letters."""
+        for item in items:
+            if isinstance(item, Broken):
+                raise item.error
+            if isinstance(item, Tried):
+                self._tried(item)
+
+    def _tried(self, item: Tried) -> None:
+        now_s, target = self._now_s(), self._targets[item.target]
+        self.sending.discard(item.target)
+        before = self._paces[item.target]
+        who = f"contact {target.contact.name} ({target.kind})"
+        if item.failed:
+            self._paces[item.target] = before.failed(now_s, target.contact)
+            self._outbox.count("failed", 1, now_s)
+            if not before.failures:
+                log.warning("%s: a message was not sent: %s; it is tried again", who, item.failed)
+        else:
+            self._paces[item.target] = before.sent(now_s, target.contact)
+            self._outbox.sent(item.rows, now_s)
+            if before.failures:
+                log.warning("%s: messages are sent again, after %d failures", who, before.failures)
+
+    def _dispatch(self, now_s: float) -> None:
+        waiting = self._outbox.waiting()
+        self._give_up(pace.expired(waiting, now_s), "expired", "expired")
+        obsolete = pace.obsolete(waiting, self._calls.cases)
+        self._outbox.give_up(obsolete, "answered", now_s)
+        gone = {row.number for row in [*pace.expired(waiting, now_s), *obsolete]}
+        local = datetime.now()  # noqa: DTZ005 quiet hours are this machine's
+        for name, target in self._targets.items():
+            rows = [row for row in waiting if row.target == name and row.number not in gone]
+            if name in self.sending or not rows:
+                continue
+            self._give_up(pace.too_many(rows, MOST_WAITING), "too many wait", "crowded")
+            out = pace.ready(rows, target.contact, self._paces[name], now_s, 60 * local.hour + local.minute)
+            if out:
+                self.sending.add(name)
+                self._begin(target, tuple(out), self._album)
+
+    def _give_up(self, rows: Sequence[Row], why: str, count: str) -> None:
+        if rows:
+            log.warning("%d messages are not sent: %s", len(rows), why)
+            self._outbox.give_up(rows, count, self._now_s())
+
+    def _pictures(self, now_s: float) -> list[Notice]:
+        """Of the strips that became whole."""
+        cases = self._calls.without_picture()
+        if not cases or now_s < self._looked_s + PICTURES_S:
+            return []
+        self._looked_s = now_s
+        whole = [case.key for case in cases if self._album.has(case.daemon, case.alert.id)]
+        return [notice for key in whole for notice in self._calls.pictured(key, now_s)]
+
+    def _posts(self, notice: Notice) -> list[Waiting]:
+        to = [each for each in self._targets.values() if each.contact.name == notice.contact]
+        wanted = [each for each in to if notice.what != "pictured" or each.takes_pictures]
+        return [Waiting(notice, each.name) for each in wanted]
