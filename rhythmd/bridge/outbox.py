@@ -50,7 +50,8 @@ class Outbox:
     def __init__(self, db: sqlite3.Connection, keep_bytes: float) -> None:
         self._db = db
         self._keep_bytes = keep_bytes
-        (self.bytes,) = db.execute("select coalesce(sum(length(payload)), 0) from waiting").fetchone()
+        (size,) = db.execute("select coalesce(sum(length(payload)), 0) from waiting").fetchone()
+        self.bytes = int(size)
 
     def marks(self) -> dict[str, Mark]:
         return {name: Mark(ledger, serial) for name, ledger, serial in self._db.execute("select * from mark")}
@@ -105,8 +106,7 @@ class Outbox:
     @property
     def too_big(self) -> bool:
         """Whether more waits than may."""
-        rows: int = db.execute(_ADD, values).rowcount
-        return rows > 0
+        return self.bytes > self._keep_bytes
 
     def drop(self, besides: set[int]) -> int:
         """Where more waits than may, the oldest of the least rank go; alerts never. How many went."""
