@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,13 +9,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from daemon.links import LINKS, Link
+from daemon.patch import Patch
 from engines.backend import BACKENDS
 
 DEFAULT_FILE = Path(__file__).parent / "default.toml"
-
-LEAST_RATE_HZ = 100.0
-"""A sample every 10 ms: with fewer a QRS complex is two or three samples."""
 
 Rate = Annotated[float, Meta(gt=0, le=300)]  # beats per minute; beyond, no heart would ever raise the alert
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -32,32 +28,6 @@ class ConfigError(Exception):
 
 class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
-
-
-class Patch(_Section, frozen=True):
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "patch0"
-    port: str = ""
-    link: str = "rhythmd"
-    channel: Count = 1
-    given_rate_hz: Annotated[float, Meta(ge=0, le=1000)] = field(default=0.0, name="rate_hz")
-    given_counts_per_mv: Annotated[float, Meta(ge=0, le=1e8)] = field(default=0.0, name="counts_per_mv")
-    given_baud: Annotated[int, Meta(ge=0, le=4_000_000)] = field(default=0, name="baud")
-    silence_limit_s: Annotated[float, Meta(ge=0.5, le=60)] = 2.0
-
-    @property
-    def wire(self) -> Link:
-        """Its link, with what this patch does otherwise."""
-        link = LINKS[self.link]
-        return dataclasses.replace(
-            link,
-            rate_hz=self.given_rate_hz or link.rate_hz,
-            counts_per_mv=self.given_counts_per_mv or link.counts_per_mv,
-            baud=self.given_baud or link.baud,
-        )
-
-    @property
-    def rate_hz(self) -> float:
-        return self.wire.rate_hz
 
 
 class Engine(_Section, frozen=True):
@@ -217,9 +187,8 @@ def load(path: Path) -> Config:
 
 def check(config: Config, where: str) -> None:
     """Refuse what types alone cannot tell is wrong."""
-    if config.patch.link not in LINKS:
-        raise ConfigError(f"{where}: patch.link: {config.patch.link!r} is not one of {', '.join(sorted(LINKS))}")
-    _check_wire(config.patch, where)
+    if complaint := config.patch.complaint():
+        raise ConfigError(f"{where}: patch.{complaint}")
     if config.engine.backend not in BACKENDS:
         raise ConfigError(
             f"{where}: engine.backend: {config.engine.backend!r} is not one of {', '.join(sorted(BACKENDS))}"
@@ -233,28 +202,6 @@ def check(config: Config, where: str) -> None:
             f"{where}: alerts.pause: rr_s must be below alerts.asystole no_beat_s, or no pause is ever seen"
         )
     _check_addresses(config.publish, where)
-    _check_port(config.patch.port, where)
-
-
-def _check_wire(patch: Patch, where: str) -> None:
-    """Whether the link can do what is asked of it."""
-    link, wire = LINKS[patch.link], patch.wire
-    if patch.channel > link.channels:
-        raise ConfigError(f"{where}: patch.channel: {patch.link} has channels 1 to {link.channels}")
-    if 0 < patch.given_rate_hz < LEAST_RATE_HZ:
-        raise ConfigError(
-            f"{where}: patch.rate_hz: expected {LEAST_RATE_HZ:g} to 1000, or 0 for what {patch.link} usually sends"
-        )
-    if link.rate_is_told and wire.rate_hz != link.rate_hz:
-        raise ConfigError(
-            f"{where}: patch.rate_hz: {patch.link} is told to send {link.rate_hz:g} samples a second; leave the key out"
-        )
-    needed_baud = 10 * wire.frame_bytes * wire.rate_hz / wire.samples_per_frame  # 8N1: ten bits a byte
-    if wire.baud < needed_baud and "://" not in patch.port:
-        raise ConfigError(
-            f"{where}: patch.baud: at {wire.baud} no patch can send {wire.rate_hz:g} samples a second as {patch.link}, "
-            f"which takes {needed_baud:.0f}; set a higher speed here and in the patch, or correct patch.rate_hz"
-        )
 
 
 def _check_addresses(publish: Publish, where: str) -> None:
@@ -275,15 +222,6 @@ def is_local(address: str) -> bool:
     """Whether only this machine reaches it."""
     host = address.removeprefix("tcp://").rpartition(":")[0]
     return address.startswith("ipc://") or host == "localhost" or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
-
-
-def _check_port(port: str, where: str) -> None:
-    """A port that is absent may be plugged in; one that can never be a port is a mistake."""
-    scheme, _, rest = port.partition("://")
-    if rest and scheme == "socket" and not re.fullmatch(r"[^:/]+:\d{1,5}(/.*)?", rest):
-        raise ConfigError(f"{where}: patch.port: {port!r} is not socket://HOST:PORT")
-    if not rest and (Path(port).is_dir() or Path(port).is_file()) and port:
-        raise ConfigError(f"{where}: patch.port: {port} is no serial port; `rhythmd doctor` lists those that are here")
 
 
 def in_words(error: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from daemon.clock import Clock
-from daemon.config import Patch
 from daemon.messages import LinkCounts
+from daemon.patch import Patch
 from daemon.port import SILENT_READ_S, Reading
 from dsp.chain import Chain
 from dsp.signal import Block, Quality, Window

@@ -16,7 +16,7 @@ from typing import Any
 
 import serial
 
-from daemon.config import Patch
+from daemon.patch import Patch
 from daemon.room import STOP
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from math import log
 from time import monotonic
 from typing import Any
 
-from daemon.config import Patch
 from daemon.links import LINKS
+from daemon.patch import Patch
 from daemon.port import open_port
 
 LISTEN_S = 2.5

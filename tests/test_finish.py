@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.config import Patch
 from daemon.links import LINKS
 from daemon.listening import Listener, Skipped
+from daemon.patch import Patch
 from daemon.port import Reading
 from dsp.chain import Chain
 from dsp.signal import Block, Window

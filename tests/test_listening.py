@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.config import Patch
 from daemon.links import LINKS, Frame
 from daemon.listening import Heard, Listener, Skipped
+from daemon.patch import Patch
 from daemon.port import SILENT_READ_S, Reading
 from dsp.signal import Block
 

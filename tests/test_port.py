@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from daemon.config import Patch
+from daemon.patch import Patch
 from daemon.port import SILENT_READ_S, PortError, Reader, open_port
 from daemon.room import STOP
 

@@ -2,7 +2,8 @@
 
 rhythmd analyze RECORD... --output-dir DIR [--lead NAME|INDEX] [--jobs N]
 
-RECORD is a WFDB record's path without suffix. For each, DIR gets at the record's own sampling frequency:
+RECORD is a WFDB record's path without suffix, or `shipped` for the one that comes along. For each, DIR gets at the
+record's own sampling frequency:
   <record>.rhy            WFDB annotations: beats N S V Q, rhythm changes (N (AFIB (SVTA (VT (VF (ASYS (NOISE
   <record>.alerts.jsonl   one object per alert, the fields of the published one; `raised_sample` is when the daemon
                           would have published it, `end_sample` is null while it is open
