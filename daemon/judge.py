@@ -97,6 +97,7 @@ class Judge:
                 self.history,
                 standing,
                 window.ecg.reshape(-1),
+                window.refused,
             )
             finding = rule(moment)
             if window.fitness is not Fitness.GOOD and (finding is None or finding.end is not None):

@@ -26,6 +26,7 @@ class Moment:
     history: History
     standing: AbstractSet[str]  # kinds that hold now, of those judged before this one
     ecg: NDArray[np.float32] | None = None  # (sample,) the window, normalised, with the beat at dsp.windows.R_INDEX
+    refused: int = 0  # candidates of the last 4 s that the detector took for no beats: how busy a line without beats is
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dsp.qrs import Detector
 from dsp.quality import QualityMeter
 from dsp.resample import Resampler
 from dsp.signal import Block, Fitness, Quality, Window
-from dsp.windows import WindowCutter
+from dsp.windows import WINDOW_SAMPLES, WindowCutter
 
 SETTLED_S = 1.0
 """After this long no beat of a session that is over waits for a decision or for its window."""
@@ -47,7 +47,7 @@ class Chain:
         events: list[Quality | Window] = [*self._quality(raw, clean)]
         events += self._cutter(clean, self._detector(clean))
         events.sort(key=lambda event: (event.at, isinstance(event, Window)))  # a change holds for its own sample
-        return clean, [self._with_fitness(event) for event in events]
+        return clean, [self._with_its_signal(event) for event in events]
 
     def finish(self) -> list[Window]:
         """The session is over: the windows of its last beats, with what they still wait for masked as missing."""
@@ -62,8 +62,8 @@ class Chain:
             if isinstance(event, Window) and event.beat and event.beat.r_peak <= last
         ]
 
-    def _with_fitness(self, event: Quality | Window) -> Quality | Window:
+    def _with_its_signal(self, event: Quality | Window) -> Quality | Window:
         if isinstance(event, Quality):
             self._fitness = event.fitness
             return event
-        return replace(event, fitness=self._fitness)
+        return replace(event, fitness=self._fitness, refused=self._detector.refused(event.at, WINDOW_SAMPLES))

@@ -82,6 +82,7 @@ class Detector:
         self._decided = 0  # the step of the last decision
         self._memory = Memory()
         self._last: Candidate | None = None  # the last beat
+        self._refused: deque[tuple[int, int]] = deque()  # (R peak, when decided) of what is no beat
 
     def __call__(self, clean: Block) -> list[Beat]:
         if not len(clean.ecg_mv):
@@ -168,7 +169,25 @@ class Detector:
             self._decided = max(self._decided, decided)
             if is_beat:
                 beats.append(self._accept(candidate))
+            else:
+                self._refused.append(self._told(candidate))
         return beats
+
+    def refused(self, at: int, within: int) -> int:
+        """How many candidates of the last `within` samples had been taken for no beats when sample `at` was there.
+
+        None in an asystole, many a second where the line is busy: noise, or a rhythm whose complexes are unlike the
+        wearer's beats. To be asked in the order of `at`: what lies further back is forgotten.
+        """
+        while self._refused and self._refused[0][0] <= at - within:
+            self._refused.popleft()
+        return sum(decided <= at for _, decided in self._refused)
+
+    def _told(self, candidate: Candidate) -> tuple[int, int]:
+        """Its R peak in the ECG before the filters, and the sample with which the newest decision was made."""
+        assert self._start is not None
+        at = max((self._decided + 1) * STEP_SAMPLES, FIRST_SAMPLES) - 1
+        return self._start + candidate.r_peak - DELAY_SAMPLES, self._start + at
 
     def _evidence(self, candidate: Candidate, since: int | None) -> list[float]:
         rr_s = LONGEST_S if since is None else min(since / RATE_HZ, LONGEST_S)
@@ -189,7 +208,6 @@ class Detector:
         return [middle, max(before, after), max(near, default=NO_RIVAL), max(further, default=NO_RIVAL)]
 
     def _accept(self, candidate: Candidate) -> Beat:
-        assert self._start is not None
         rr_s = None
         if self._last is not None and candidate.lost - self._last.lost <= LOST_IN_RR:
             rr_s = (candidate.r_peak - self._last.r_peak) / RATE_HZ
@@ -197,5 +215,4 @@ class Detector:
         if candidate.log_odds > CERTAIN and candidate.unrest < CALM:
             self._memory.remember(self._around(candidate.r_peak, REACH_BEFORE, REACH_AFTER))
         self._last = candidate
-        at = max((self._decided + 1) * STEP_SAMPLES, FIRST_SAMPLES) - 1
-        return Beat(self._start + candidate.r_peak - DELAY_SAMPLES, self._start + at, rr_s)
+        return Beat(*self._told(candidate), rr_s)

@@ -89,3 +89,4 @@ class Window:
     rr: NDArray[
         np.float32
     ]  # (1, RR_FEATURES): the RR intervals so far, as `dsp.intervals` has them, and is there a beat
+    refused: int = 0  # candidates of the 4 s before `at` that the detector had taken for no beats by then

@@ -191,6 +191,23 @@ def test_an_asystole_with_wander_and_noise_has_no_beats(noise_mv, at_most):
     assert np.count_nonzero(r_peaks(stopped_mv) > 61 * RATE_HZ) <= at_most
 
 
+@pytest.mark.parametrize(("noise_mv", "busy"), [(0.003, False), (0.02, False), (0.3, True)])
+def test_where_candidates_are_refused_the_line_is_busy_and_in_an_asystole_it_is_not(noise_mv, busy):
+    rng = np.random.default_rng(7)
+    line_mv = noise_mv * np.convolve(rng.standard_normal(30 * RATE_HZ + 8), np.hanning(9) / 3, "valid")
+    stopped_mv = np.concatenate([SHIPPED_MV[: 60 * RATE_HZ], SHIPPED_MV[60 * RATE_HZ] + line_mv])
+    detector = Detector()
+    detector(Bandpass()(Block.of(0, stopped_mv)))
+    counts = [detector.refused(at, 1000) for at in range(70 * RATE_HZ, 90 * RATE_HZ, RATE_HZ)]
+    assert (min(counts) >= 6) if busy else (max(counts) <= 3)
+
+
+def test_a_candidate_counts_as_refused_from_its_decision_on():
+    detector = Detector()
+    detector._refused.extend([(1000, 1150), (1100, 1250), (1900, 2050)])
+    assert [detector.refused(at, 1000) for at in (1149, 1150, 1250, 1999, 2000, 2050, 2100)] == [0, 1, 2, 2, 1, 2, 1]
+
+
 def hears_again(artefacts: int, artefact_mv: float, within_s: int) -> bool:
     """Whether every beat is found again `within_s` after artefacts that come every 0.8 s."""
     struck_mv = SHIPPED_MV[: 120 * RATE_HZ].copy()
