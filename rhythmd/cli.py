@@ -14,6 +14,7 @@ COMMANDS = {  # name -> what the list says of it; the module rhythmd.commands.<n
     "listen": "follow what a daemon publishes",
     "record": "keep a strip around every alert on disk, or everything",
     "export": "what was recorded, as WFDB, EDF+, CSV, PNG, PDF or FHIR",
+    "report": "a recording, or what was recorded, as a page for a clinician",
     "status": "how a daemon is, in one screen; its exit code says whether it watches",
     "ack": "acknowledge or silence alarms",
     "monitor": "the live page: the heart in a browser, alarms answered there",

@@ -14,21 +14,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import timezone
 from pathlib import Path
 
 import msgspec
 
-from daemon.config import Config, ConfigError, load
+from daemon.config import ConfigError, load
 from rhythmd.recording import RecordError
-from rhythmd.records import records_folder, strip
+from rhythmd.records import find_records, strip
 from rhythmd.records.cutting import Strip, between
 from rhythmd.records.exports import FORMATS
 from rhythmd.records.form import record_name
 from rhythmd.records.hour import hours
 from rhythmd.records.keeping import read_all, read_kept, write_record
+from rhythmd.records.times import times
 
 STDOUT = Path("-")
 LONGEST_S = 86_400.0
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    folder = args.directory or records_folder(load(args.config) if args.config else Config())
+    folder = args.directory or find_records(load(args.config) if args.config else None)
     if not (folder / "strips").is_dir():
         raise ConfigError(f"{folder}: nothing is recorded there; `rhythmd record` does it, --directory names a place")
     if args.what is None:
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _found(folder: Path, what: str) -> Strip:
     """The strip of an alert, or what there is between two times."""
-    if times := _times(what):
-        begin, end = times
+    if span := times(what):
+        begin, end = span
         if end <= begin:
             raise RecordError(f"{what}: ends before it begins")
         if (end - begin).total_seconds() > LONGEST_S:
@@ -85,25 +85,6 @@ def _found(folder: Path, what: str) -> Strip:
     if found is None:
         raise RecordError(f"{what}: noted, but without signal: the recorder was not running, or nothing came to it")
     return replace(found, about=replace(found.about, name=kept.name))
-
-
-def _times(what: str) -> tuple[datetime, datetime] | None:
-    """FROM:TO. Times have colons too: it is parted where both halves are times."""
-    for at, letter in enumerate(what):
-        if letter == ":" and (begin := _time(what[:at])) and (end := _time(what[at + 1 :])):
-            return begin, end
-    return None
-
-
-def _time(text: str) -> datetime | None:
-    for form in ("%Y%m%dT%H%M%S", "%Y%m%dT%H%M"):
-        with suppress(ValueError):
-            return datetime.strptime(text.removesuffix("Z"), form).replace(tzinfo=timezone.utc)
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _kept_between(folder: Path) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from daemon.messages import SCHEMA
 from dsp.signal import RATE_HZ
-from ec57.annotations import Annotation, Annotations, encode
+from ec57.annotations import NOTE, Annotation, Annotations, encode
 
 Counts = NDArray[np.int16]
 COUNT_BYTES = 2
@@ -100,6 +100,20 @@ def read_about(path: Path) -> tuple[About, int, int | None]:
         return about, int(fields[1]), int(fields[3]) if len(fields) > 3 else None
     except (KeyError, IndexError) as error:
         raise ValueError(f"{path}: lacks {error}; is it of rhythmd record?") from None
+
+
+NO_SIGNAL = "no signal for "
+
+
+def gap_notes(counts: Counts) -> list[Annotation]:
+    """A note at each gap of a second or more: it outlives the signal."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], (counts == MISSING).astype(np.int8), [0]))))
+    gaps = [(begin, end) for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
+    return [
+        Annotation(begin, NOTE, aux=f"{NO_SIGNAL}{(end - begin) / RATE_HZ:.1f} s")
+        for begin, end in gaps
+        if end - begin >= RATE_HZ
+    ]
 
 
 def annotation_bytes(marks: Iterable[Annotation], length: int) -> bytes:

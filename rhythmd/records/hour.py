@@ -165,7 +165,7 @@ def finish(path: Path) -> None:
         for suffix in (".hea", ".dat", NOTES):
             path.with_suffix(suffix).unlink(missing_ok=True)
         return
-    marks = list(_read_notes(path.with_suffix(NOTES)))
+    marks = [*_read_notes(path.with_suffix(NOTES)), *form.gap_notes(counts)]
     write_whole(path.with_suffix(f".{form.ANNOTATOR}"), form.annotation_bytes(marks, len(counts)))
     os.truncate(path.with_suffix(".dat"), COUNT_BYTES * len(counts))
     write_whole(path.with_suffix(".hea"), form.header(about, counts))
