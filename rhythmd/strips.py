@@ -1,11 +1,11 @@
-"""Where the recorder of a daemon on this machine keeps its strips (`rhythmd record`)."""
+"""The strips of a daemon on this machine, as its recorder keeps them (`rhythmd record`)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rhythmd.records import records_folder
-from rhythmd.records.form import record_name
+from rhythmd.records.keeping import Signal, read_kept
 from rhythmd.settings import Source
 
 INSTALLED = Path("/var/lib/rhythmd-recorder")
@@ -18,6 +18,12 @@ def folder_of(source: Source) -> Path:
     return INSTALLED if INSTALLED.exists() else records_folder()
 
 
-def strip_is_whole(folder: Path, alert_id: str) -> bool:
-    """The recorder writes the header last."""
-    return (folder / "strips" / f"{record_name(alert_id)}.hea").exists()
+def is_recorded(folder: Path) -> bool:
+    """Whether there is a recorder at all."""
+    return (folder / "strips").exists()
+
+
+def strip_of(folder: Path, alert_id: str) -> Signal:
+    """What there is of this alert's strip: awaited, whole, a part (no more will come), or none."""
+    kept = read_kept(folder / "strips", alert_id)
+    return kept.signal if kept else "awaited"

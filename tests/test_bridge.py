@@ -5,18 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import resource
 import shutil
 import subprocess
 from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from daemon.requests import Acknowledge
+from rhythmd import records
 from rhythmd.bridge.asyncapi import CHANNELS, description
 from tests.beside import Broadcast, Program, kill
 from tests.brokers import Broker, Listener, Mosquitto, Nats
+from tests.recording import Daemon as Recorder
 from tests.running import eventually
 
 pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed: pip install 'rhythmd[bridge]'")
@@ -153,6 +157,50 @@ def test_statuses_give_way_while_the_broker_is_away_and_alerts_stay(tmp_path):
                 assert listener.alerts() == told
                 assert program.end(process) == 0
     assert program.said.count("the oldest statuses are dropped") == 1
+
+
+def test_the_strip_follows_when_it_is_whole(tmp_path):
+    recorder = Recorder(tmp_path / "records")
+    recorder.starts()
+    recorder.signal(62)
+    alert = recorder.alert(1, 60.0)
+    broker = Mosquitto(tmp_path / "broker")
+    with Broadcast(tmp_path) as daemon, broker.running(), Listener(broker.port) as listener:
+        program = Program(
+            tmp_path, "bridge", settings(daemon.address, broker.port) + f'records = "{tmp_path}/records"\n'
+        )
+        eventually(listener.client.is_connected)
+        with program.running(before="import rhythmd.bridge.app as app; app.STRIPS_S = 0.2"):
+            daemon.opens(alert.kind, alert.id)
+            eventually(lambda: listener.of("/alert/"))
+            assert listener.of("/strip/") == []
+            recorder.signal(31)
+            eventually(lambda: listener.of("/strip/"))
+    (strip,) = listener.of("/strip/")
+    conforms(f"rhythmd/icu-1/bed-3/strip/{alert.kind}", strip)
+    kept = records.strip(alert.id, tmp_path / "records")
+    assert (strip["alert"], strip["counts"]) == (alert.id, kept.counts.tolist())
+    assert (strip["rate_hz"], strip["counts_per_mv"], strip["missing"]) == (250.0, 1000, -32768)
+    assert datetime.fromisoformat(strip["begins"].replace("Z", "+00:00")) == kept.begins
+
+
+def test_while_the_disk_takes_nothing_alerts_are_published_and_stored_when_it_does(tmp_path):
+    broker = Mosquitto(tmp_path / "broker")
+    with Broadcast(tmp_path) as daemon, broker.running(), Listener(broker.port) as listener:
+        program = Program(tmp_path, "bridge", settings(daemon.address, broker.port))
+        eventually(listener.client.is_connected)
+        with program.running() as process:
+            eventually(lambda: "the broker is there" in program.said and listener.of("/status"))
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            daemon.opens("asystole", "p-1")
+            eventually(lambda: listener.alerts() == [("p-1", "open")])
+            assert "nothing can be stored" in program.said
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            eventually(lambda: "what comes is stored again" in program.said)
+            daemon.opens("asystole", "p-2")
+            eventually(lambda: listener.alerts()[-1:] == [("p-2", "open")])
+            assert program.end(process) == 0
+    assert listener.alerts() == [("p-1", "open"), ("p-2", "open")]
 
 
 def flood(daemon: Broadcast, statuses: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -16,6 +19,7 @@ import pytest
 
 from daemon.requests import Acknowledge
 from tests.beside import Broadcast, Program, kill, receiver
+from tests.recording import Daemon as Recorder
 from tests.running import eventually
 
 apprise = pytest.importorskip("apprise", reason="apprise is not installed: pip install 'rhythmd[notify]'")
@@ -165,6 +169,104 @@ def test_what_is_too_old_is_given_up_counted_and_said(tmp_path):
             eventually(lambda: counts(tmp_path).get("expired") == 1)
         assert "1 messages are not sent: expired" in program.said
         assert counts(tmp_path)["too old when heard"] == 1
+
+
+def test_while_the_disk_takes_nothing_messages_go_out_all_the_same_and_are_stored_again_when_it_does(tmp_path):
+    with Broadcast(tmp_path) as daemon, receiver() as phone:
+        program = Program(tmp_path, "notify", settings(daemon.address, phone.port))
+        retry_soon = "import rhythmd.notify.outbox as outbox; outbox.TRY_DISK_S = 0.5"
+        with program.running(retry_soon) as process:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            daemon.opens("asystole", "a-1")
+            eventually(lambda: has(phone, "[a-1]"))
+            assert "messages cannot be stored" in program.said
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            sleep(0.6)
+            daemon.opens("asystole", "a-2")
+            eventually(lambda: has(phone, "[a-2]") and "messages are stored again" in program.said)
+            eventually(lambda: counts(tmp_path).get("sent") == 2)
+            kill(process)
+        with program.running():
+            daemon.opens("asystole", "a-3")
+            eventually(lambda: has(phone, "[a-3]"))
+    assert [body.count("[a-") for body in phone.bodies()] == [1, 1, 1]
+
+
+def test_several_daemons_are_told_apart_and_one_that_dies_is_missed(tmp_path):
+    (tmp_path / "other").mkdir()
+    with Broadcast(tmp_path) as daemon, receiver() as phone:
+        more = f'[[daemon]]\nname = "bed-4"\nconnect = "ipc://{tmp_path}/other/alerts.ipc"\n'
+        text = settings(daemon.address, phone.port, more=more).replace("daemon_lost_s = 0.0", "daemon_lost_s = 2.0")
+        program = Program(tmp_path, "notify", text)
+        with program.running():
+            with Broadcast(tmp_path / "other") as other:
+                daemon.opens("asystole", "a-1")
+                other.opens("lead_off", "a-1", latching=False)  # even with the same id
+                eventually(lambda: has(phone, "Asystole at bed-3") and has(phone, "Lead off at bed-4"))
+            eventually(lambda: has(phone, "Daemon lost at bed-4", "nobody watches"))
+            with Broadcast(tmp_path / "other"):
+                eventually(lambda: has(phone, "Daemon lost at bed-4", "It is heard again"))
+    assert not has(phone, "Daemon lost at bed-3")
+
+
+def test_the_picture_follows_once_the_strip_is_whole_and_where_the_service_takes_files(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'rhythmd[records]'")
+    recorder = Recorder(tmp_path / "records")
+    recorder.starts()
+    recorder.signal(62)
+    alert = recorder.alert(1, 60.0)
+    with Broadcast(tmp_path) as daemon, receiver() as phone:
+        text = settings(daemon.address, phone.port)
+        text = text.replace('name = "bed-3"', f'name = "bed-3"\nrecords = "{tmp_path / "records"}"')
+        program = Program(tmp_path, "notify", text)
+        with program.running(before="import rhythmd.notify.app as app; app.PICTURES_S = 0.2"):
+            daemon.opens("ventricular_tachycardia", alert.id)
+            eventually(lambda: has(phone, alert.id))
+            assert phone.got[0]["attachments"] == []  # words do not wait for the picture
+            recorder.signal(31)
+            eventually(lambda: has(phone, "The ECG around it"))
+    (picture,) = phone.got[1]["attachments"]
+    assert (picture["filename"], picture["mimetype"]) == ("ecg.png", "image/png")
+    assert base64.b64decode(picture["base64"]).startswith(b"\x89PNG")
+
+
+def test_the_test_says_which_address_fails_and_who_is_no_contact(tmp_path):
+    with receiver() as phone:
+        program = Program(tmp_path, "notify", settings("ipc:///nowhere", phone.port, free_port()))
+        program.config.chmod(0o644)
+        tried = subprocess.run(command("--config", program.config, "--test", "--json"), capture_output=True, text=True)
+        assert tried.returncode == 1
+        assert [(each["sent"], each["why"]) for each in json.loads(tried.stdout)] == [
+            (True, ""),
+            (False, "no connection"),
+        ]
+        assert "others can read it: chmod 600" in tried.stderr
+        assert phone.got[0]["title"] == "rhythmd: a test"
+    wrong = subprocess.run(command("--config", program.config, "--test", "ben"), capture_output=True, text=True)
+    assert (wrong.returncode, wrong.stderr.splitlines()[-1]) == (
+        2,
+        "rhythmd: --test: 'ben' is no contact; there are anna",
+    )
+    program.configure(program.config.read_text().replace("json://", "jsom://"))
+    unknown = subprocess.run(command("--config", program.config, "--test"), capture_output=True, text=True)
+    assert unknown.returncode == 2
+    assert "contact anna: urls: apprise does not understand number 1 (jsom://...)" in unknown.stderr
+    assert SECRET not in unknown.stderr
+
+
+def test_how_things_stand_is_shown_beside_the_program_at_work(tmp_path):
+    with Broadcast(tmp_path) as daemon:
+        program = Program(tmp_path, "notify", settings(daemon.address, free_port()))
+        with program.running():
+            daemon.opens("asystole", "a-1")
+            eventually(lambda: counts(tmp_path).get("failed", 0) >= 1)
+            shown = subprocess.run(command("--show", "--state", tmp_path, "--json"), capture_output=True, text=True)
+            found = json.loads(shown.stdout)
+            assert found["waiting"] == {"anna": 1}
+            assert [(case["alert"], case["state"], case["told"]) for case in found["cases"]] == [("a-1", "calls", 1)]
+            words = subprocess.run(command("--show", "--state", tmp_path), capture_output=True, text=True).stdout
+            assert "1 for anna" in words
+            assert "a-1  asystole, rule all" in words
 
 
 def counts(folder: Path) -> dict[str, int]:

@@ -18,11 +18,11 @@ from rhythmd.bridge.broker import MOST_ON_THE_WAY, Away, Confirmed, Connected, L
 from rhythmd.bridge.config import Settings, device_of
 from rhythmd.bridge.outbox import Outbox, Row, Wanted, open_outbox
 from rhythmd.bridge.payloads import OnlinePayload, encode, id_of, payload_of
-from rhythmd.bridge.strips import whole_strip
+from rhythmd.bridge.strips import post_of
 from rhythmd.bridge.topics import ALERTS, Post, is_news, online_topic, rank_of, topic_of
 from rhythmd.following import Broken, Following, Heard, check_sources
 from rhythmd.service import Stop, all_that_waits
-from rhythmd.strips import folder_of
+from rhythmd.strips import folder_of, is_recorded, strip_of
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Bridge:
 
     def _wanted(self, heard: Heard) -> Wanted | None:
         alert = heard.received.message
-        there = self._settings.publish.strips and (self._folders[heard.daemon] / "strips").exists()
+        there = self._settings.publish.strips and is_recorded(self._folders[heard.daemon])
         if not (there and isinstance(alert, Alert) and alert.state == "open"):
             return None
         return Wanted(alert.id, heard.daemon, alert.patch, alert.kind, time())
@@ -159,11 +159,13 @@ class Bridge:
             return
         self._looked_s = monotonic()
         for each in self._outbox.wanted():
+            folder = self._folders.get(each.daemon)
+            there = strip_of(folder, each.alert) if folder else "none"
             topic = topic_of(self._settings.publish.prefix, self._device, each.daemon, f"strip.{each.kind}")
-            post = whole_strip(self._folders[each.daemon], each, topic, self._device)
+            post = post_of(folder, each, topic, self._device) if folder and there in ("whole", "part") else None
             if post and self._on_disk(partial(self._outbox.add, {}, [post])):
                 self._on_disk(partial(self._outbox.satisfied, each, "strips"))
-            elif not post and time() > each.since_s + STRIP_PATIENCE_S:
+            elif not post and (there != "awaited" or time() > each.since_s + STRIP_PATIENCE_S):
                 self._on_disk(partial(self._outbox.satisfied, each, "strips that never came"))
 
     def _drop(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rhythmd.notify.rules import URGENCY, Notice
 from rhythmd.settings import Source
-from rhythmd.strips import folder_of, strip_is_whole
+from rhythmd.strips import folder_of, strip_of
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ class Album:
         self._told = False
 
     def has(self, daemon: str, alert_id: str) -> bool:
-        """Whether the strip is whole: its last seconds too."""
-        return strip_is_whole(self._folders[daemon], alert_id)
+        """Whether the strip is there, with its last seconds."""
+        return strip_of(self._folders[daemon], alert_id) in ("whole", "part")
 
     def of(self, notices: Sequence[Notice]) -> bytes | None:
         """PNG of the most urgent of them, where its strip is whole."""
