@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,6 +22,8 @@ from rhythmd.settings import Source
 from rhythmd.subscriber import Mark
 from tests.house import BEGAN
 from tests.test_notify_rules import STATUS, alert, answer
+
+ROOT = Path(__file__).parents[1]
 
 
 def status(**fields) -> Status:
@@ -125,6 +129,17 @@ def test_the_manual_holds_the_defaults():
     check(Settings(), "here")
     assert (port_of(Broker()), port_of(Broker(tls=True)), port_of(Broker(port=1))) == (1883, 8883, 1)
     assert device_of(Settings().publish)
+
+
+def test_the_example_of_the_page_is_a_good_file(tmp_path):
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "fleet.md").read_text(), re.DOTALL)
+    for name in ("device.pem", "device.key"):
+        (tmp_path / name).touch()
+    settings_ = msgspec.toml.decode(
+        example.replace("/run/credentials/rhythmd-bridge.service", str(tmp_path)), type=Settings
+    )
+    check(settings_, "docs/fleet.md")
+    assert [source.name for source in settings_.daemon] == ["bed-3", "bed-4"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,9 +18,11 @@ from rhythmd.notify.calls import MOST_CASES, Calls
 from rhythmd.notify.config import DAEMON_LOST, DEFAULT_FILE, Contact, Rule, Settings, check
 from rhythmd.notify.pace import Waiting, fresh, in_hours, obsolete, ready, too_many
 from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
+from rhythmd.notify.sending import targets_of
 from rhythmd.notify.words import MOST_LINES, letter
 from tests.house import ALERT, BEGAN
 
+ROOT = Path(__file__).parents[1]
 MINUTE = 60.0
 THREE = Rule(name="r", contacts=("anna", "ward", "chief"), escalate_min=5.0, repeat_min=2.0)
 
@@ -386,6 +390,20 @@ def test_the_manual_is_a_good_file_once_an_address_is_in_it(tmp_path):
     plain = Contact(name="anna", quiet="22:00-07:00")
     assert defaults.contact == (plain,)
     assert defaults.daemon_lost_s == Settings().daemon_lost_s
+
+
+def test_the_example_of_the_page_is_a_good_file():
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "notify.md").read_text(), re.DOTALL)
+    settings_ = msgspec.toml.decode(example, type=Settings)
+    check(settings_, "docs/notify.md")
+    assert [rule.contacts for rule in settings_.rule] == [("anna", "neighbour"), ("anna",)]
+    pytest.importorskip("apprise", reason="apprise is not installed: pip install 'rhythmd[notify]'")
+    found = targets_of(settings_.contact).values()
+    assert [(target.contact.name, target.kind) for target in found] == [
+        ("anna", "ntfy"),
+        ("anna", "E-Mail"),
+        ("neighbour", "ClickSend"),
+    ]
 
 
 @pytest.mark.parametrize(
