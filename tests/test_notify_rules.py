@@ -392,6 +392,7 @@ def test_the_manual_is_a_good_file_once_an_address_is_in_it(tmp_path):
     assert defaults.daemon_lost_s == Settings().daemon_lost_s
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise's services import
 def test_the_example_of_the_page_is_a_good_file():
     (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "notify.md").read_text(), re.DOTALL)
     settings_ = msgspec.toml.decode(example, type=Settings)
