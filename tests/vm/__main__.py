@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from tests.vm.machine import Image, Machine
 from tests.vm.rehearsal import Rehearsal
 from tests.vm.steps import NEEDED_BY_ALL, STEPS
@@ -27,12 +29,13 @@ RUNS_AARCH64 = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 
 def image_of(arch: str) -> Image:
     """From the cache, or built: it depends on how it is built and on what pip must bring."""
-    inputs = [Path(__file__).with_name("build.sh"), ROOT / "tests" / "image" / "pip_conf.py", ROOT / "pyproject.toml"]
-    digest = hashlib.sha256(b"".join(each.read_bytes() for each in inputs)).hexdigest()[:12]
+    build = Path(__file__).with_name("build.sh")
+    needs = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())["project"]["dependencies"]
+    digest = hashlib.sha256(build.read_bytes() + "\n".join(needs).encode()).hexdigest()[:12]
     image = Image(arch, CACHE / f"{arch}-{digest}")
     if not image.folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run([str(inputs[0]), arch, str(image.folder)], check=True)
+        subprocess.run([str(build), arch, str(image.folder)], check=True)
     return image
 
 

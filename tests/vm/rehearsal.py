@@ -81,6 +81,12 @@ def wait_for(subscriber: Subscriber, holds: Callable[[Received], bool]) -> Recei
     return until(subscriber, holds, PATIENCE_S)[-1]
 
 
+def forget(subscriber: Subscriber) -> None:
+    """What came so far."""
+    while subscriber.receive(0.05):
+        pass
+
+
 def is_alert(kind: str, state: str) -> Callable[[Received], bool]:
     return lambda one: isinstance(one.message, Alert) and (one.message.kind, one.message.state) == (kind, state)
 

@@ -18,10 +18,11 @@ from rhythmd import patient
 from rhythmd.analysis import analyze
 from rhythmd.player import Player, excerpt, on_the_wire
 from rhythmd.recording import Recording, shipped
+from rhythmd.subscriber import Received
 from tests.running import caught_up, until
 from tests.vm import notes
 from tests.vm.machine import GUEST_ADDRESS, GUEST_PORT
-from tests.vm.rehearsal import PATIENCE_S, Rehearsal, is_alert, is_status, read_access, wait_for
+from tests.vm.rehearsal import PATIENCE_S, Rehearsal, forget, is_alert, is_status, read_access, wait_for
 
 GUEST = Path(__file__).parent / "guest"
 DROP_IN = "/etc/systemd/system/rhythmd.service.d"
@@ -39,6 +40,8 @@ def boots(on: Rehearsal) -> str:
 
 
 def is_installed_as_the_notes_say(on: Rehearsal) -> str:
+    # All that is not as installed: numpy, scipy and ONNX Runtime take a minute to import on an emulated processor.
+    on.machine.write(f"{DROP_IN}/emulated.conf", "[Service]\nTimeoutStartSec=900\n")
     on.machine.run("mkdir /root/rhythmd && tar -xf /dev/vdb -C /root/rhythmd")
     on.machine.run(f"set -e; cd /root/rhythmd\n{notes.install()}")
     version = on.machine.run(
@@ -117,13 +120,17 @@ def tells_what_analyze_finds(on: Rehearsal) -> str:
     recording = patient.make(LETHAL, seed=1).recording
     expected = found_on_the_host(recording)
     heard: dict[str, Alert] = {}
+
+    def silent_again(one: Received) -> bool:
+        """And not before the first sample."""
+        return is_alert("signal_lost", "open")(one) and one.message.onset_sample > recording.samples // 2
+
     with on.subscriber(since=0) as subscriber:
         wait_for(subscriber, is_status(port="open"))
         with on.worn(Player(recording, "rhythmd")) as wearer:
             wearer.wait()
             all_sent_s = monotonic()
-            last = {"signal_lost"}  # nothing more to come
-            for one in until(subscriber, lambda one: getattr(one.message, "kind", "") in last, PATIENCE_S):
+            for one in until(subscriber, silent_again, PATIENCE_S):
                 if isinstance(one.message, Alert) and one.message.category == "physiological":
                     heard[one.message.id] = one.message
             late_s = monotonic() - all_sent_s
@@ -176,14 +183,14 @@ def comes_back_when_plugged_in_again(on: Rehearsal) -> str:
             wait_for(subscriber, is_status(port="open", silent=False))
             back_s.append(monotonic() - at_s)
         after = wait_for(subscriber, is_status(port="open", silent=False, quality="good")).message
-        verdict = on.machine.run("rhythmd status", check=False).splitlines()[0]
+        verdict = on.machine.run("rhythmd status", check=False)
     assert isinstance(before, Status)
     assert isinstance(after, Status)
     assert after.link.connections == before.link.connections + REPLUGS
     assert on.service("NRestarts") == ["0"]
     return (
         f"{REPLUGS} times: `patch_lost` told {max(gone_s):.1f} s after the plug was drawn at most, samples again "
-        f"{max(back_s):.1f} s after it was back; no restart; `rhythmd status` there: {verdict}"
+        f"{max(back_s):.1f} s after it was back; no restart; `rhythmd status` there: {' / '.join(verdict.splitlines())}"
     )
 
 
@@ -201,6 +208,7 @@ def is_started_again_when_a_room_hangs(on: Rehearsal) -> str:
             "until [ $(systemctl show rhythmd -P NRestarts) = 1 ]; do sleep 0.5; done; rm /run/rehearsal/hang"
         )
         restarted_s = monotonic() - at_s
+        forget(subscriber)
         wait_for(subscriber, is_status(port="open", silent=False, quality="good"))
         watching_s = monotonic() - at_s
     journal = on.journal()
