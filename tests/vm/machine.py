@@ -139,7 +139,8 @@ class Machine:
             # directsync: what the guest is told to be on its disk is on ours, and nothing else need be.
             *("-drive", f"file={self._disk},format=raw,if=virtio,cache=directsync"),
             *("-drive", f"file={self._source},format=raw,if=virtio,readonly=on"),
-            *("-serial", f"file:{self.console}", "-qmp", f"unix:{sockets}/qmp,server=on,wait=off"),
+            *("-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"),
+            *("-qmp", f"unix:{sockets}/qmp,server=on,wait=off"),
             *("-device", "virtio-serial", "-chardev", f"socket,id=agent,path={sockets}/agent,server=on,wait=off"),
             *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
             *("-device", "qemu-xhci", "-chardev", f"socket,id=patch,path={sockets}/patch,server=on,wait=off"),

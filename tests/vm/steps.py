@@ -28,7 +28,7 @@ GUEST = Path(__file__).parent / "guest"
 DROP_IN = "/etc/systemd/system/rhythmd.service.d"
 CONFIG = "/etc/rhythmd/rhythmd.toml"
 LETHAL = "sinus 15, couplet 30, vt 10, sinus 8, vf 10, sinus 8, asystole 8, sinus 15"
-REPLUGS, CUTS = 3, 5
+REPLUGS, CUTS = 3, 3
 EXPOSURE_AT_MOST = 1.7
 
 
@@ -54,7 +54,7 @@ def is_active_once_it_is_ready(on: Rehearsal) -> str:
     state, sort, restarts = on.service("ActiveState", "Type", "NRestarts")
     assert (state, sort, restarts) == ("active", "notify", "0"), (state, sort, restarts)
     began_us, ready_us = map(int, on.service("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic"))
-    assert re.search(r" ready: .*\n", on.journal())
+    assert " ready: " in on.journal()
     memory, tasks = on.service("MemoryCurrent", "TasksCurrent")
     return (
         f"active {(ready_us - began_us) / 1e6:.0f} s after its process began; "
@@ -225,7 +225,7 @@ def loses_no_alert_to_a_power_cut(on: Rehearsal) -> str:
     """QEMU killed, the same disk booted again. The guest's page cache is gone, as are its processes."""
     many_alerts(on)
     chance, told, boots_s = random.Random(5), {}, []
-    for _ in range(CUTS):
+    for cut in range(1, CUTS + 1):
         with on.subscriber(since=0) as subscriber, on.worn(recorded()):
             left = chance.randint(1, 4)
             while left:
@@ -245,6 +245,10 @@ def loses_no_alert_to_a_power_cut(on: Rehearsal) -> str:
             assert isinstance(status, Status)
             assert status.storage == "", status.storage
         boots_s.append(monotonic() - at_s)
+        print(
+            f"  power cut {cut} of {CUTS}: {len(told)} messages heard so far, back after {boots_s[-1]:.0f} s",
+            flush=True,
+        )
     with on.subscriber(since=0) as subscriber:
         kept = [one.message for one in caught_up(subscriber) if isinstance(one.message, Alert)]
     by_serial = {alert.serial: alert for alert in kept}
