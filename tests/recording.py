@@ -56,7 +56,7 @@ def read_everything(folder: Path) -> list[wfdb.Record]:
         record = wfdb.rdrecord(path)
         if record.n_sig:
             assert record.sig_len > 0, path
-            assert (header.with_suffix(".dat").stat().st_size // 2) == record.sig_len, path
+            assert header.with_suffix(".dat").stat().st_size // 2 == record.sig_len, path
         if header.with_suffix(".rhy").exists():
             wfdb.rdann(path, "rhy")
         records.append(record)

@@ -1,8 +1,12 @@
 """Hours of signal: the one that grows, those that are finished, and how the first becomes one of the second.
 
-While it grows, an hour is a header without a length, a `.dat` that is only ever appended to, and `.notes`, a line of
-text for each annotation. Finishing writes `.rhy` and the whole header, and removes `.notes`: so an hour that has notes
-is one whose writer still lives or died, and the next start finishes it, as often as it takes.
+While it grows, an hour is a header without a length, a `.dat`, and `.notes`, a line of text for each annotation.
+Finishing writes `.rhy` and the whole header, and removes `.notes`: so an hour that has notes is one whose writer still
+lives or died, and the next start finishes it, as often as it takes.
+
+The `.dat` is always a minute ahead, filled with the mark of missing samples, and signal is written over these. Appended
+to, it would after a power cut end in zeros where its length had reached the disk and its last samples had not (seen on
+ext4): a flat line that never was.
 """
 
 from __future__ import annotations
@@ -26,18 +30,17 @@ NOTES = ".notes"
 
 
 class GrowingHour:
-    """Appends. What was appended survives the process at once, and the power after `sync`."""
+    """What was added survives the process at once, and the power after `sync`."""
 
     def __init__(self, folder: Path, about: About, counts: bytes) -> None:
-        """`counts` are its first samples: the header, which makes the record, comes after them, for readers such as
-        wfdb take none that is empty.
-        """
+        """`counts` are its first samples. The header, which makes the record, comes last."""
         self.about = about
         self.path = folder / about.name
         self.length = 0
+        self._room = 0  # bytes of the signal file, beyond `length` marked as missing
         self._noted = 0  # bytes
-        self._signal = _appending(self.path.with_suffix(".dat"))
-        self._notes = _appending(self.path.with_suffix(NOTES))
+        self._signal = _open(self.path.with_suffix(".dat"))
+        self._notes = _open(self.path.with_suffix(NOTES))
         try:
             self.add(counts, 0)
             self.sync()
@@ -53,14 +56,17 @@ class GrowingHour:
 
     def add(self, counts: bytes, at: int) -> None:
         """Samples for position `at`, which is at its end or beyond: what lies between is missing."""
-        gap = at - self.length
-        data = np.full(gap, MISSING, "<i2").tobytes() + counts if gap else counts
-        _append(self._signal, data, COUNT_BYTES * self.length)
-        self.length += len(data) // COUNT_BYTES
+        begin, end = COUNT_BYTES * at, COUNT_BYTES * at + len(counts)
+        while end > self._room:
+            _write(self._signal, _NOTHING, self._room)
+            os.fdatasync(self._signal)
+            self._room += len(_NOTHING)
+        _write(self._signal, counts, begin)
+        self.length = end // COUNT_BYTES
 
     def note(self, at: int, symbol: str, aux: str = "") -> None:
         line = f"{at}\t{symbol}\t{' '.join(aux.split())}\n".encode()
-        _append(self._notes, line, self._noted)
+        _write(self._notes, line, self._noted)
         self._noted += len(line)
 
     def sync(self) -> None:
@@ -73,22 +79,21 @@ class GrowingHour:
         os.close(self._notes)
 
 
-def _appending(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o640)
+AHEAD_BYTES = 8 * 4096
+"""Whole blocks of the file system: those it allocates anew are written before the length that includes them is."""
+
+_NOTHING = np.full(AHEAD_BYTES // COUNT_BYTES, MISSING, "<i2").tobytes()
 
 
-def _append(file: int, data: bytes, size: int) -> None:
-    """All of `data` or, with an error, nothing: `size` is what the file has."""
-    try:
-        written = os.write(file, data)
-        if written < len(data):  # a disk that fills up takes a part, and says so the next time
-            written += os.write(file, data[written:])
-        if written < len(data):
-            raise OSError(28, os.strerror(28))
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(file, size)
-        raise
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    """All of `data`; what an error leaves of it is written over the next time."""
+    while data:
+        written = os.pwrite(file, data, at)
+        data, at = data[written:], at + written
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +134,11 @@ class Hour:
 
 
 def _read_notes(path: Path) -> Iterator[Annotation]:
-    """Up to the first line that a power cut spoiled."""
+    """Those lines that a power cut did not spoil."""
     for line in path.read_bytes().split(b"\n")[:-1]:
-        try:
+        with suppress(ValueError):
             at, symbol, aux = line.decode().split("\t")
             yield Annotation(int(at), symbol, -1 if symbol == "~" and aux else 0, aux=aux)
-        except ValueError:
-            return
 
 
 def hours(folder: Path) -> list[Hour]:
@@ -150,24 +153,35 @@ def hours(folder: Path) -> list[Hour]:
 def _hour(path: Path) -> Hour:
     about, signals, length = form.read_about(path.with_suffix(".hea"))
     if length is None:
-        length = path.with_suffix(".dat").stat().st_size // COUNT_BYTES
+        length = len(_trimmed(_read(path.with_suffix(".dat"))))
     return Hour(path, about, length, bool(signals))
+
+
+def _read(path: Path) -> Counts:
+    data = path.read_bytes()
+    return np.frombuffer(data[: len(data) // COUNT_BYTES * COUNT_BYTES], "<i2").astype(np.int16)
+
+
+def _trimmed(counts: Counts) -> Counts:
+    """Up to the last sample that is there: of one that grows, the rest is yet to come."""
+    there = np.flatnonzero(counts != MISSING)
+    return counts[: there[-1] + 1 if len(there) else 0]
 
 
 def finish(path: Path) -> None:
     """Give a grown hour its annotation file, its length and its time. It may be done again where it was cut short."""
     try:
         about, _, _ = form.read_about(path.with_suffix(".hea"))
-        counts = np.fromfile(path.with_suffix(".dat"), "<i2")
+        counts = _trimmed(_read(path.with_suffix(".dat")))
     except (OSError, ValueError):  # died before it had a header: a tenth of a second that nobody can date
-        counts = np.zeros(0, "<i2")
+        counts = np.zeros(0, np.int16)
     if not len(counts):
         for suffix in (".hea", ".dat", NOTES):
             path.with_suffix(suffix).unlink(missing_ok=True)
         return
     marks = [*_read_notes(path.with_suffix(NOTES)), *form.gap_notes(counts)]
-    write_whole(path.with_suffix(f".{form.ANNOTATOR}"), form.annotation_bytes(marks, len(counts)))
     os.truncate(path.with_suffix(".dat"), COUNT_BYTES * len(counts))
+    write_whole(path.with_suffix(f".{form.ANNOTATOR}"), form.annotation_bytes(marks, len(counts)))
     write_whole(path.with_suffix(".hea"), form.header(about, counts))
     path.with_suffix(NOTES).unlink()
     sync_folder(path.parent)
