@@ -49,8 +49,8 @@ class Bed:
             "utc": self.began + timedelta(seconds=at / RATE_HZ),
         }
 
-    def clock(self, rate_hz: float = RATE_HZ) -> None:
-        self.tells("clock", Clock(why="start", rate_hz=rate_hz, **self.common()))
+    def clock(self, rate_hz: float = RATE_HZ, origin: str = "") -> None:
+        self.tells("clock", Clock(why="start", rate_hz=rate_hz, origin=origin, **self.common()))
 
     def wave(self, counts: np.ndarray | None = None) -> None:
         """The next block, of the patient where none is given, and the beat that it holds."""

@@ -70,16 +70,24 @@ export class List {
     this.show = show;
     this.acknowledge = acknowledge;
     this.items = new Map(); // alert id -> its <li>
+    this.visible = new IntersectionObserver((entries) => entries.forEach((entry) => this.look(entry)));
+  }
+
+  look({ target, isIntersecting }) {
+    // A strip is fetched when its place comes into view.
+    target.inView = isIntersecting;
+    if (isIntersecting) this.draw(target.alert);
   }
 
   fill(alerts, colours) {
+    this.colours = colours;
     // Only what changed is made anew, so that whoever has the focus in the list keeps it.
     const shown = alerts.toSorted((a, b) => Date.parse(b.onset_utc) - Date.parse(a.onset_utc) || RANK[a.priority] - RANK[b.priority]).slice(0, LISTED);
     const before = this.items;
     this.items = new Map();
     for (const alert of shown) {
       const item = before.get(alert.id) ?? this.made(alert);
-      this.update(item, alert, colours);
+      this.update(item, alert);
       this.items.set(alert.id, item);
     }
     const wanted = [...this.items.values()];
@@ -87,7 +95,7 @@ export class List {
       this.list.replaceChildren(...wanted);
     }
     this.none.hidden = shown.length > 0;
-    for (const alert of shown) this.draw(alert, colours);
+    for (const item of wanted) if (item.inView) this.draw(item.alert);
   }
 
   made(alert) {
@@ -95,12 +103,14 @@ export class List {
       element("span", {}, element("b"), element("small")), element("canvas"));
     const ack = element("button", { type: "button", className: "ack", textContent: "Acknowledge" });
     const item = element("li", {}, element("span", { className: "stripe" }), show, ack);
+    this.visible.observe(item);
     show.onclick = () => this.show(alert.id);
     ack.onclick = () => this.acknowledge(alert.id);
     return item;
   }
 
   update(item, alert) {
+    item.alert = alert;
     Object.assign(item.dataset, { priority: alert.priority, action: alert.action, open: alert.state === "open", kind: alert.kind });
     item.querySelector("b").textContent = kind(alert.kind);
     const seen = alert.answered_by ? `seen by ${alert.answered_by}` : "";
@@ -111,13 +121,14 @@ export class List {
     item.querySelector(".ack").hidden = !stands(alert) || Boolean(alert.answered_by);
   }
 
-  async draw(alert, colours) {
-    const canvas = this.items.get(alert.id).querySelector("canvas");
-    const strip = await this.strips.get(alert.id);
+  async draw(alert) {
+    const strip = await this.strips.get(alert.id), item = this.items.get(alert.id), colours = this.colours;
+    if (!item) return;
+    const canvas = item.querySelector("canvas");
     if (strip && (canvas.dataset.drawn !== `${strip.counts.length}` || canvas.dataset.colour !== colours.trace)) {
       Object.assign(canvas.dataset, { drawn: strip.counts.length, colour: colours.trace });
       thumb(canvas, strip, alert, colours);
     }
-    if (strip && !strip.complete) setTimeout(() => this.items.has(alert.id) && this.draw(alert, colours), UNFINISHED_MS);
+    if (strip && !strip.complete) setTimeout(() => item.inView && this.draw(alert), UNFINISHED_MS);
   }
 }
