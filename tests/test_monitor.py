@@ -340,6 +340,7 @@ def test_a_page_gets_the_waves_of_its_patch_and_the_alarms_of_all():
             bed.wave()
             bed.alert("asystole", "a")
             assert viewer.next("alert")["patch"] == "patch0"
+            bed.wave()
             other.wave()
             assert viewer.next("wave")["patch"] == "patch1"
         with looking(port, "/stream?patch=nobody") as (_, hello):

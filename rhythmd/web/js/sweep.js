@@ -9,6 +9,7 @@ const ROW_MM = 35;
 const GUTTER_MM = 8; // the pulse of 1 mV
 const ERASE_MM = 7;
 const MARKS_MM = 5;
+const LETTER_PX = 8; // half of one, and some
 const LAG_S = 0.4; // what is there is written so late: blocks come by the tenth of a second, and not evenly
 const STARVED_MS = 1200;
 const BRIDGED_S = 2;
@@ -154,8 +155,9 @@ export class Sweep {
     context.stroke();
     this.drawn = Math.max(this.drawn, head);
     const oldest = head - this.screenSlots + this.eraseSlots;
+    const clear = head - Math.ceil(LETTER_PX / this.pxPerSlot); // what is written closer is erased again
     for (const mark of this.marks) {
-      if (!mark.drawn && mark.slot < head) {
+      if (!mark.drawn && mark.slot < clear) {
         mark.drawn = true;
         if (mark.slot > oldest) this.write_mark(mark);
       }
