@@ -21,13 +21,9 @@ from rhythmd.bridge.topics import ALERTS, STATUSES, STRIPS, Post, is_news, topic
 from rhythmd.settings import Source
 from rhythmd.subscriber import Mark
 from tests.house import BEGAN
-from tests.test_notify_rules import STATUS, alert, answer
+from tests.test_notify_rules import alert, answer, status
 
 ROOT = Path(__file__).parents[1]
-
-
-def status(**fields) -> Status:
-    return msgspec.convert({**STATUS, "utc": BEGAN, **fields}, Status)
 
 
 def test_the_payload_is_the_daemons_message_with_device_daemon_and_id():

@@ -167,8 +167,7 @@ def test_a_daemon_that_is_not_heard_is_told_of_once_and_again_when_it_is_back():
     (notice,) = calls.due(61.0)
     assert (notice.what, notice.case.alert.kind) == ("opened", DAEMON_LOST)
     assert [calls.due(s) for s in (62.0, 500.0)] == [[], []]
-    back = msgspec.convert({**STATUS, "utc": BEGAN}, Status)
-    assert seen(calls.heard("d", back, 600.0, age_s=0.0)) == [("ended", "anna")]
+    assert seen(calls.heard("d", status(), 600.0, age_s=0.0)) == [("ended", "anna")]
     assert calls.due(601.0) == []
 
 
@@ -179,6 +178,33 @@ STATUS = {
         ("engine_p50_ms", "engine_p99_ms", "read_to_sent_p50_ms", "read_to_sent_p99_ms"), None
     ),
 }  # fmt: skip
+
+
+def test_what_a_daemon_has_forgotten_is_not_called_for_any_longer():
+    """One that was started anew: nobody could acknowledge it there."""
+    calls = calls_of(Rule(name="r", contacts=("anna",), repeat_min=1.0))
+    calls.heard("d", alert("closed"), 0.0, age_s=0.0)
+    calls.heard("d", closed(alert("closed")), 0.0, age_s=0.0)
+    calls.heard("d", alert("stands"), 0.0, age_s=0.0)
+    calls.due(0.0)
+    for second in range(1, 50):
+        calls.heard("d", status(calling=("closed", "stands") if second < 20 else ()), float(second), age_s=0.0)
+    assert [notice.case.alert.id for notice in calls.due(60.0)] == ["stands"]
+
+
+def test_a_silence_is_no_forgetting():
+    calls = calls_of(Rule(name="r", contacts=("anna",), repeat_min=1.0))
+    calls.heard("d", alert("a"), 0.0, age_s=0.0)
+    calls.heard("d", closed(alert("a")), 0.0, age_s=0.0)
+    calls.due(0.0)
+    calls.heard("d", answer(None, how="silenced", for_s=300.0), 1.0, age_s=0.0)
+    for second in range(1, 400):
+        calls.heard("d", status(calling=() if second < 301 else ("a",)), float(second), age_s=0.0)
+    assert seen(calls.due(400.0)) == [("repeated", "anna")]
+
+
+def status(**fields) -> Status:
+    return msgspec.convert({**STATUS, "utc": BEGAN, **fields}, Status)
 
 
 def test_cases_that_nobody_answers_are_bounded():

@@ -76,7 +76,7 @@ class Bridge:
         self._confirmed: list[Row] = []  # that are still on disk
         self._statuses: dict[str, tuple[Status, float]] = {}  # as last published, and when
         self._connected = False
-        self._away = ""  # why, as last told
+        self._away: set[str] = set()  # why, as was told since it was last there
         self._failing = ""  # why nothing can be stored; empty is well
         self._dropping = False
         self._looked_s = 0.0
@@ -101,14 +101,15 @@ class Bridge:
                 row = self.on_the_way.pop(item.number, None)
                 self._confirmed += [row] if row else []
             elif isinstance(item, Connected):
-                self._connected, self._away = True, ""
+                self._connected = True
+                self._away.clear()
                 log.warning("the broker is there; %d messages wait", self._outbox.waiting())
                 self._send(_online(self._settings, self._device, online=True), None)
             elif isinstance(item, Away):
                 self._connected = False
-                if item.why != self._away:
+                if item.why not in self._away:
                     log.warning("the broker is away: %s; what comes is kept", item.why)
-                self._away = item.why
+                self._away.add(item.why)
         if self._confirmed and self._on_disk(lambda: self._outbox.confirmed(self._confirmed)):
             self._confirmed = []
 

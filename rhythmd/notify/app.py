@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from time import monotonic, time
 from typing import Any
 
+from daemon.messages import Message, Status
 from daemon.notify import notify
 from rhythmd.following import Broken, Following, Heard, check_sources
 from rhythmd.notify import pace
@@ -21,7 +22,7 @@ from rhythmd.notify.outbox import MOST_WAITING, Outbox, Row, open_outbox
 from rhythmd.notify.pace import Pace, Waiting
 from rhythmd.notify.pictures import Album
 from rhythmd.notify.rules import Notice
-from rhythmd.notify.sending import Target, send, targets_of
+from rhythmd.notify.sending import LONGEST_S, Target, send, targets_of
 from rhythmd.notify.words import letter
 from rhythmd.service import Stop, all_that_waits
 
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 MOST_A_TURN = 200
 LINGER_S = 600.0
 PICTURES_S = 5.0
-LAST_ANSWERS_S = 10.0
+LAST_ANSWERS_S = LONGEST_S + 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ class Teller:
         self._album = Album(settings.daemon)
         self._looked_s = 0.0
         self._too_old = 0
+        self._newest: dict[str, datetime] = {}  # of each daemon's samples, by its status
+        self._told: set[str] = set()  # why messages were given up, as was logged since the last one that was sent
         self._paces: dict[str, Pace] = {
             name: pace.fresh(target.contact, self._now_s()) for name, target in targets.items()
         }
@@ -121,8 +124,8 @@ class Teller:
         marks = {}
         for item in items:
             if isinstance(item, Heard):
-                age_s = max(0.0, time() - item.received.message.utc.timestamp())
-                notices += self._calls.heard(item.daemon, item.received.message, now_s, age_s=age_s)
+                message = item.received.message
+                notices += self._calls.heard(item.daemon, message, now_s, age_s=self._age_s(item.daemon, message))
                 if item.mark:
                     marks[item.daemon] = item.mark
         notices += self._calls.due(now_s)
@@ -130,13 +133,21 @@ class Teller:
         self._calls.forget(now_s, linger_s=LINGER_S)
         if self._calls.too_old > self._too_old:
             self._outbox.count("too old when heard", self._calls.too_old - self._too_old, now_s)
-            log.warning("%d alerts are too old to be told", self._calls.too_old - self._too_old)
+            self._say_once("alerts are not told: they are older than expire_h")
             self._too_old = self._calls.too_old
         if notices or any(isinstance(item, Heard) and item.received.topic != "status" for item in items):
             posts = [post for notice in notices for post in self._posts(notice)]
             self._outbox.keep(marks, self._calls.cases, self._calls.silent_until_s, posts, now_s)
         self.hear_of(items)
         self._dispatch(now_s)
+
+    def _age_s(self, daemon: str, message: Message) -> float:
+        """How old it is. A message's time is that of a sample: while the patch is away time stands still."""
+        if isinstance(message, Status):
+            self._newest[daemon] = message.utc
+        utc = message.utc.timestamp()
+        newest = self._newest.get(daemon)
+        return max(0.0, min(time(), newest.timestamp() if newest else time()) - utc)
 
     def hear_of(self, items: Sequence[Any]) -> None:
         """What became of letters."""
@@ -159,6 +170,7 @@ class Teller:
         else:
             self._paces[item.target] = before.sent(now_s, target.contact)
             self._outbox.sent(item.rows, now_s)
+            self._told.clear()
             if before.failures:
                 log.warning("%s: messages are sent again, after %d failures", who, before.failures)
 
@@ -181,8 +193,13 @@ class Teller:
 
     def _give_up(self, rows: Sequence[Row], why: str, count: str) -> None:
         if rows:
-            log.warning("%d messages are not sent: %s", len(rows), why)
+            self._say_once(f"messages are not sent: {why}; `rhythmd notify --show` counts them")
             self._outbox.give_up(rows, count, self._now_s())
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._told:
+            log.warning(what)
+        self._told.add(what)
 
     def _pictures(self, now_s: float) -> list[Notice]:
         """Of the strips that became whole."""

@@ -11,6 +11,9 @@ from daemon.messages import Alert, Answered, Message, Status
 from rhythmd.notify.config import DAEMON_LOST, Rule
 from rhythmd.notify.rules import Case, Notice, answered, begun, due, heard_again, pictured, rule_for
 
+FORGOTTEN_AFTER_S = 10.0
+"""A daemon that was started anew does not know of what had closed before: nobody could acknowledge it any more."""
+
 MOST_CASES = 500
 """Of those that nobody ever answers, the oldest closed ones are given up beyond so many."""
 
@@ -28,6 +31,7 @@ class Calls:
         self._heard_s: dict[str, float] = {}
         # A rule that is gone from the file takes its cases with it.
         self._cases = {case.key: case for case in cases if case.rule in self._by_name}
+        self._uncalled_s: dict[str, float] = {}  # since when we call for it and the daemon does not
         self.too_old = 0  # alerts that were older than their rule's expire_h when they were first heard
 
     @property
@@ -49,7 +53,10 @@ class Calls:
             return self._alert(daemon, message, now_s, age_s)
         if isinstance(message, Answered):
             return self._answered(daemon, message, now_s, age_s)
-        return self._found(daemon, message.patch, now_s) if isinstance(message, Status) else []
+        if isinstance(message, Status):
+            self._compare(daemon, message, now_s)
+            return self._found(daemon, message.patch, now_s)
+        return []
 
     def due(self, now_s: float) -> list[Notice]:
         """Whoever is to be told by now."""
@@ -108,6 +115,22 @@ class Calls:
             return []
         self._cases[key], notices = answered(self._cases[key], self._rule(key), message.by, now_s)
         return notices
+
+    def _compare(self, daemon: str, status: Status, now_s: float) -> None:
+        """Call no longer for what the daemon has forgotten."""
+        silent = now_s < self._silent_until_s.get(daemon, now_s)
+        latched = [
+            (key, case)
+            for key, case in self._cases.items()
+            if case.daemon == daemon and case.calls and case.alert.state == "closed"
+        ]
+        uncalled = {key: case for key, case in latched if not silent and case.alert.id not in status.calling}
+        for key, case in uncalled.items():
+            if now_s > self._uncalled_s.setdefault(key, now_s) + FORGOTTEN_AFTER_S:
+                self._cases[key] = replace(case, answered_by="")
+        self._uncalled_s = {
+            key: at_s for key, at_s in self._uncalled_s.items() if key in uncalled or not key.startswith(f"{daemon}/")
+        }
 
     def _rule(self, key: str) -> Rule:
         return self._by_name[self._cases[key].rule]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from rhythmd.service import open_state
 from rhythmd.subscriber import Mark
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 REMEMBERED_S = 7 * 86_400.0
 """How long it is known what has been sent, so that an alert that is heard again is not told again."""
@@ -58,6 +60,7 @@ class Outbox:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._file = self._db = db
+        self.unread = 0  # what another version wrote and this one cannot read
         self._next_try_s = 0.0
         self.failing = ""  # why nothing is on disk; empty is well
 
@@ -66,7 +69,7 @@ class Outbox:
 
     def cases(self) -> list[Case]:
         rows = self._db.execute("select body from kept order by rowid")
-        return [msgspec.json.decode(body, type=Case) for (body,) in rows]
+        return [case for (body,) in rows if (case := self._read(body, Case))]
 
     def silent(self) -> dict[str, float]:
         return dict(self._db.execute("select daemon, until_s from silent"))
@@ -74,7 +77,16 @@ class Outbox:
     def waiting(self) -> list[Row]:
         """The oldest first."""
         rows = self._db.execute("select number, target, body from waiting order by number")
-        return [Row(msgspec.json.decode(body, type=Notice), target, number) for number, target, body in rows]
+        return [Row(notice, target, number) for number, target, body in rows if (notice := self._read(body, Notice))]
+
+    def _read(self, body: bytes, kind: type[T]) -> T | None:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            if not self.unread:
+                log.warning("a message that another version stored cannot be read: %s", error)
+            self.unread += 1
+            return None
 
     def counts(self) -> dict[str, int]:
         return dict(self._db.execute("select what, number from counted order by what"))
