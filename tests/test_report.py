@@ -7,10 +7,12 @@ import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from daemon.config import Config
 from rhythmd.analysis import analyze
@@ -169,6 +171,33 @@ def record(tmp_path_factory) -> Path:
     return folder / "0201"
 
 
+def picture(page: Path, output: Path, height: int) -> None:
+    """The top of a page, as a browser shows it."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    command = [
+        chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        f"--user-data-dir={page.parent}/chromium", f"--window-size=840,{height}", f"--screenshot={output}", f"file://{page}",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def test_it_looks_as_the_documents_show_it(request, record, tmp_path):
+    """A picture is made in any case; with --update-pictures it becomes that of docs/records.md."""
+    write_record(tmp_path, "aha0201", (whole := shipped()).counts / whole.counts_per_mv * 400)
+    source = tmp_path / "aha0201" if request.config.getoption("--update-pictures") else record
+    page = tmp_path / "report.html"
+    assert main(["report", str(source), "--output", str(page)]) == 0
+    picture(page, tmp_path / "report.png", 1150)
+    shown = imread(BytesIO((tmp_path / "report.png").read_bytes()))[:, :, :3]
+    assert shown.shape[:2] == (1150, 840)
+    assert (shown.max(axis=2) < 0.3).mean() > 0.005  # ink
+    assert len(np.unique((255 * shown[300:]).astype(int).reshape(-1, 3), axis=0)) > 50  # and colours of charts
+    if request.config.getoption("--update-pictures"):
+        shutil.copy(tmp_path / "report.png", Path(__file__).parents[1] / "docs" / "img" / "report.png")
+
+
 @pytest.fixture(scope="module")
 def page(record, tmp_path_factory) -> str:
     output = tmp_path_factory.mktemp("page") / "report.html"
@@ -234,6 +263,20 @@ def test_a_folder_of_a_recorder_is_reported_as_it_was_recorded(tmp_path):
     strip = seen.strip(Span(48.0, 62.0))
     np.testing.assert_allclose(strip.ecg_mv, (np.arange(48 * 250, 62 * 250) % 1000) / 1000)
     assert [mark.symbol for mark in strip.marks if mark.symbol in "NV"] == list("NNVVV" + "N" * 9)
+
+
+def test_a_run_goes_on_across_the_hour_of_the_clock(tmp_path):
+    daemon = Daemon(tmp_path)
+    daemon.starts(began=BEGAN + timedelta(minutes=59, seconds=30))
+    for second in range(60):
+        daemon.signal(1, tick=False)
+        daemon.beat(second * 250 + 100, "V" if 27 <= second < 33 else "N")
+    daemon.recorder.close()
+    found = find(of_folder.observe(tmp_path, None))
+    assert len(list((tmp_path / "hours").glob("*.hea"))) == 2
+    assert (found.ventricular.runs, found.ventricular.longest) == (1, 6)
+    assert len(found.readable) == 1
+    assert [hour.beats for hour in found.hours] == [30, 30]
 
 
 def test_where_the_hours_gave_up_their_signal_the_strips_still_have_it(tmp_path):

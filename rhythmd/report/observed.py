@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from daemon.messages import Alert
 from rhythmd.records.cutting import Strip
 
 Seconds = NDArray[np.float64]
+TOUCHING_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,17 @@ def cut_out(spans: tuple[Span, ...], holes: tuple[Span, ...]) -> tuple[Span, ...
                 parts.append(Span(hole.end_s, span.end_s))
         left = parts
     return tuple(left)
+
+
+def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """What lies in any of them; where one ends another may begin."""
+    found: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.begin_s):
+        if found and span.begin_s <= found[-1].end_s + TOUCHING_S:
+            found[-1] = Span(found[-1].begin_s, max(found[-1].end_s, span.end_s))
+        else:
+            found.append(span)
+    return tuple(found)
 
 
 def total_s(spans: tuple[Span, ...]) -> float:

@@ -17,9 +17,11 @@ from rhythmd.records.cutting import Strip, between, life_of, onset_utc
 from rhythmd.records.form import NO_SIGNAL
 from rhythmd.records.hour import Hour, hours
 from rhythmd.records.keeping import Kept, read_all, read_record
-from rhythmd.report.observed import Event, Observed, Span
+from rhythmd.report.observed import Event, Observed, Span, joined
 
 LONGEST = timedelta(days=1)
+NEAR = timedelta(minutes=20)
+"""No strip is so long."""
 
 
 def observe(folder: Path, times: tuple[datetime, datetime] | None) -> Observed:
@@ -32,7 +34,8 @@ def observe(folder: Path, times: tuple[datetime, datetime] | None) -> Observed:
     if not there:
         raise RecordError(f"{folder}: nothing was recorded between {begin:%Y-%m-%dT%H:%M:%S} and {end:%H:%M:%S}")
     length_s = (end - begin).total_seconds()
-    marks = list(_marks(there, begin, length_s))
+    kept = list(read_all(folder / "strips"))
+    marks = sorted(_marks(there, begin, length_s), key=lambda mark: mark[0])  # UTC may have been set back
     beats = [(at, symbol) for at, symbol, _ in marks if symbol in "NSVQ"]
     newest = there[-1].about
     return Observed(
@@ -43,9 +46,9 @@ def observe(folder: Path, times: tuple[datetime, datetime] | None) -> Observed:
         beat_s=np.array([at for at, _ in beats]),
         beat_kind=np.array([symbol for _, symbol in beats], dtype=str),
         rhythms=tuple((at, aux.lstrip("(")) for at, symbol, aux in marks if symbol == "+"),
-        events=tuple(_events(list(read_all(folder / "strips")), there, begin, length_s)),
-        received=tuple(_received(there, begin, length_s)),
-        strip=lambda span: _strip(folder, there, begin, span),
+        events=tuple(_events(kept, there, begin, length_s)),
+        received=joined(_received(there, begin, length_s)),
+        strip=lambda span: _strip(folder / "strips", kept, there, begin, span),
         facts={
             "Source": f"patch {newest.patch}, {newest.patch_rate_hz:g} samples/s, kept by rhythmd record",
             "Judged by": "; ".join(sorted({hour.about.made_by for hour in there})),
@@ -92,14 +95,16 @@ def _events(kept: list[Kept], there: Sequence[Hour], begin: datetime, length_s: 
     yield from sorted(events, key=lambda event: event.onset_s)
 
 
-def _strip(folder: Path, there: Sequence[Hour], begin: datetime, span: Span) -> Strip | None:
+def _strip(folder: Path, kept: list[Kept], there: Sequence[Hour], begin: datetime, span: Span) -> Strip | None:
     """From the hours or, where their signal is gone, from a strip that covers it."""
     first, last = begin + timedelta(seconds=span.begin_s), begin + timedelta(seconds=span.end_s)
     found = between(first, last, [hour for hour in there if hour.has_signal])
     if found is not None and found.missing.mean() < 0.5:
         return found
-    for kept in read_all(folder / "strips"):
-        strip = read_record(folder / "strips" / kept.name, kept)
+    for one in kept:
+        if abs(onset_utc(one.opened, RATE_HZ) - first) > NEAR:
+            continue
+        strip = read_record(folder / one.name, one)
         if strip and strip.begins <= first and last <= strip.begins + timedelta(seconds=len(strip.counts) / RATE_HZ):
             return _piece(strip, first, last)
     return found

@@ -67,16 +67,16 @@ def _header(seen: Observed, wish: Wish) -> str:
 
 def _tiles(found: Findings) -> str:
     slow, fast, longest = found.slowest, found.fastest, found.longest_rr
-    supra = found.supraventricular.beats
+    supra, af = found.supraventricular.beats, f", {lasting(found.af.total_s)}" if found.af.total_s else ""
     extremes = f"{rate(slow.value if slow else None)} – {rate(fast.value if fast else None)}"
     shown = (
         (f"{rate(found.mean_bpm)} <i>/min</i>", "mean heart rate"),
         (f"{extremes} <i>/min</i>", "slowest – fastest, 8 intervals"),
         (f"{longest.value:.2f} <i>s</i>" if longest else "–", "longest RR interval"),
         (count(found.beats), "heartbeats"),
-        (share(found.af.total_s, found.readable_s), f"atrial fibrillation, {lasting(found.af.total_s)}"),
-        (count(found.ventricular.beats), f"ventricular beats, {share(found.ventricular.beats, found.beats)}"),
-        (count(supra), f"supraventricular beats, {share(supra, found.beats)}"),
+        (share(found.af.total_s, found.readable_s), f"atrial fibrillation{af}"),
+        (count(found.ventricular.beats), f"ventricular, {share(found.ventricular.beats, found.beats)}"),
+        (count(supra), f"supraventricular, {share(supra, found.beats)}"),
         (lasting(found.readable_s), "could be judged"),
     )  # fmt: skip
     return (
