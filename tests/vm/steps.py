@@ -40,8 +40,9 @@ def boots(on: Rehearsal) -> str:
 
 
 def is_installed_as_the_notes_say(on: Rehearsal) -> str:
-    # All that is not as installed: numpy, scipy and ONNX Runtime take a minute to import on an emulated processor.
-    on.machine.write(f"{DROP_IN}/emulated.conf", "[Service]\nTimeoutStartSec=900\n")
+    # All that is not as installed: an emulated processor takes a minute or two to import numpy, scipy and ONNX Runtime,
+    # and may be slower than the patch, so that there is more to judge when it is told to stop.
+    on.machine.write(f"{DROP_IN}/emulated.conf", "[Service]\nTimeoutStartSec=900\nTimeoutStopSec=300\n")
     on.machine.run("mkdir /root/rhythmd && tar -xf /dev/vdb -C /root/rhythmd")
     on.machine.run(f"set -e; cd /root/rhythmd\n{notes.install()}")
     version = on.machine.run(
@@ -138,7 +139,7 @@ def tells_what_analyze_finds(on: Rehearsal) -> str:
     told = sorted(map(essence, heard.values()))
     assert told == expected, f"told {told}, analyze has {expected}"
     assert isinstance(status, Status)
-    assert (status.link.lost_samples, status.link.skipped_bytes) == (0, 0)
+    assert (status.link.lost_samples, status.link.skipped_bytes) == (0, 0), status
     kinds = Counter(alert.kind for alert in heard.values())
     return (
         f"{len(told)} alerts ({', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}) of "
@@ -186,7 +187,7 @@ def comes_back_when_plugged_in_again(on: Rehearsal) -> str:
         verdict = on.machine.run("rhythmd status", check=False)
     assert isinstance(before, Status)
     assert isinstance(after, Status)
-    assert after.link.connections == before.link.connections + REPLUGS
+    assert after.link.connections == before.link.connections + REPLUGS, (before, after)
     assert on.service("NRestarts") == ["0"]
     return (
         f"{REPLUGS} times: `patch_lost` told {max(gone_s):.1f} s after the plug was drawn at most, samples again "
@@ -253,7 +254,8 @@ def loses_no_alert_to_a_power_cut(on: Rehearsal) -> str:
         kept = [one.message for one in caught_up(subscriber) if isinstance(one.message, Alert)]
     by_serial = {alert.serial: alert for alert in kept}
     assert len(by_serial) == len(kept)
-    assert not [alert for serial, alert in told.items() if by_serial.get(serial) != alert]
+    lost = [alert for serial, alert in told.items() if by_serial.get(serial) != alert]
+    assert not lost, lost
     states = {alert.id: alert for alert in kept}
     interrupted = sum(alert.ended_by == "interrupted" for alert in states.values())
     assert on.machine.run("ls /var/lib/rhythmd/*.broken-* 2>/dev/null", check=False) == ""
@@ -302,7 +304,8 @@ def goes_on_while_the_disk_is_full(on: Rehearsal) -> str:
         wait_for(late, is_status(port="open"))
     with on.subscriber(since=0) as late:
         kept = {one.message.serial: one.message for one in caught_up(late) if isinstance(one.message, Alert)}
-    assert not [alert for alert in told if kept.get(alert.serial) != alert]
+    lost = [alert for alert in told if kept.get(alert.serial) != alert]
+    assert not lost, lost
     journal = on.journal()
     counts = [journal.count(words) for words in ("alerts cannot be stored", "alerts are stored again")]
     assert counts == [1, 1], counts
@@ -317,25 +320,27 @@ def keeps_its_samples_when_the_clock_is_set(on: Rehearsal) -> str:
     with on.subscriber(since=None) as subscriber, on.worn(recorded()):
         before = wait_for(subscriber, is_status(port="open", silent=False, quality="good")).message
         for step_s in (3600, -7200):
-            on.machine.run(f"date -s @$(($(date +%s) + {step_s}))")
+            on.machine.run(f"date -s '{step_s:+d} seconds'")
             clock = wait_for(
                 subscriber, lambda one: isinstance(one.message, Clock) and one.message.why == "stepped"
             ).message
             assert isinstance(clock, Clock)
-            assert abs(clock.by_s - step_s) < 2.0, clock
+            assert abs(clock.by_s - step_s) < 5.0, clock
             steps.append(clock.by_s)
         after = wait_for(subscriber, lambda one: isinstance(one.message, Status)).message
         alert = wait_for(subscriber, lambda one: isinstance(one.message, Alert) and one.message.state == "open").message
     assert isinstance(before, Status)
     assert isinstance(after, Status)
     assert isinstance(alert, Alert)
-    assert after.link.connections == before.link.connections
-    assert after.link.lost_samples == before.link.lost_samples
-    assert before.sample < after.sample <= alert.raised_sample
-    on.machine.run("date -s @$(($(date +%s) + 3600))")
+    assert after.link.connections == before.link.connections, (before, after)
+    assert after.link.lost_samples == before.link.lost_samples, (before, after)
+    assert before.sample < after.sample, (before, after)
+    off_s = (alert.utc - clock.utc).total_seconds() - (alert.sample - clock.sample) / clock.rate_hz
+    assert abs(off_s) < 0.01, off_s
+    on.machine.run("date -s '+3600 seconds'")
     return (
         f"`clock` told a step of {' and of '.join(f'{by_s:+.1f} s' for by_s in steps)}; samples ran on from "
-        f"{before.sample} to {alert.raised_sample} without a loss, and the next alert came"
+        f"{before.sample} to {after.sample} without a loss; the next alert's UTC is by the new clock"
     )
 
 
