@@ -376,6 +376,7 @@ def test_a_replayed_tachycardia_raises_the_bar_is_acknowledged_and_each_death_sh
         chained.daemon.process.send_signal(signal.SIGSTOP)
         shows_within(page, "silent", DEATH_SHOWS_S)
         assert bar(page) == ("The monitoring daemon does not answer", RED, True)
+        assert page.is_hidden("#acknowledge")  # nobody would hear it
         chained.daemon.process.send_signal(signal.SIGCONT)
         shows_within(page, "live", 5.0)
         chained.daemon.process.kill()

@@ -49,14 +49,14 @@ export class Bar {
     this.bar.dataset.calling = calls;
     this.part(".stars").textContent = first ? STARS[first.priority] : "";
     this.part("strong").textContent = first ? kind(first.kind) : "No alarm";
-    this.part(".detail").textContent = first ? [detail(first), quiet].filter(Boolean).join(" · ") : quiet;
+    this.part(".detail").textContent = first ? [detail(first), first.local ? "" : quiet].filter(Boolean).join(" · ") : quiet;
     this.part(".others").replaceChildren(...others.slice(0, 4).map((alert) => {
       const item = element("li", { textContent: `${STARS[alert.priority]} ${kind(alert.kind)}` });
       item.dataset.priority = alert.priority;
       return item;
     }), ...(others.length > 4 ? [element("li", { textContent: `and ${others.length - 4} more` })] : []));
-    this.part("#acknowledge").hidden = !first || Boolean(first.answered_by);
-    this.part("#silence").hidden = calling.size === 0 && !quiet;
+    this.part("#acknowledge").hidden = !first || first.local || Boolean(first.answered_by);
+    this.part("#silence").hidden = first?.local || (calling.size === 0 && !quiet);
     this.part("#silence").firstChild.textContent = quiet && calling.size === 0 ? "End silence " : "Silence 2 min ";
     return first;
   }
