@@ -98,9 +98,15 @@ def test_another_run_of_the_daemon_is_no_signal_of_this_alert(daemon, tmp_path):
     alert = daemon.alert(1, 59.0)
     daemon.starts("p-2", BEGAN + timedelta(seconds=63))
     daemon.signal(70)
-    record = wfdb.rdrecord(str(tmp_path / "strips" / alert.id))
-    assert record.sig_len == 32 * 250  # to the death of the first
-    assert read_kept(tmp_path / "strips", alert.id).signal == "part"
+    daemon.run, daemon.began = "p-1", BEGAN
+    late = daemon.alert(2, 59.0)  # told out of the ledger, when the second has samples of these numbers too
+    daemon.run = "p-2"
+    daemon.signal(2)
+    for one in (alert, late):
+        record = wfdb.rdrecord(str(tmp_path / "strips" / one.id))
+        assert record.sig_len == 32 * 250  # to the death of the first
+        np.testing.assert_allclose(record.p_signal[:, 0], (np.arange(29 * 250, 61 * 250) % 1000) / 1000)
+        assert read_kept(tmp_path / "strips", one.id).signal == "part"
 
 
 def test_an_alert_told_out_of_the_ledger_is_noted_without_signal(daemon, tmp_path):
@@ -199,14 +205,16 @@ def test_the_budget_is_kept_the_oldest_go_first_and_alarms_last(tmp_path):
     def left(suffix: str) -> list[str]:
         return sorted(path.stem for path in tmp_path.rglob(f"*{suffix}"))
 
-    steps = []
+    steps, of_hours = [], left("Z.dat")
     whole = budget.used_bytes(tmp_path)
     for keep in range(whole, 0, -50_000):
         budget.make_room(tmp_path, keep)
         if keep > 20_000:
             assert budget.used_bytes(tmp_path) <= keep or keep < 30_000
         read_everything(tmp_path)
-        steps.append((len(list((tmp_path / "hours").glob("*.dat"))), left("-2.hea"), left("-1.hea")))
+        signals = left("Z.dat")
+        assert signals == of_hours[len(of_hours) - len(signals) :]
+        steps.append((len(signals), left("-2.hea"), left("-1.hea")))
     alarms = [alert for alert in alerts if alert.endswith("-1")]
     events = [alert for alert in alerts if alert.endswith("-2")]
     assert steps[0] == (6, events, alarms)
