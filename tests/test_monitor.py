@@ -572,3 +572,24 @@ def test_the_demo_keeps_the_page_open_until_it_is_asked_to_end():
             assert viewer.next("wave")["rate_hz"] == RATE_HZ
         demo.send_signal(signal.SIGINT)
         assert demo.wait(20) == 0
+
+
+def test_a_daemon_that_is_started_again_is_followed_again_with_what_the_one_before_left_open(tmp_path):
+    place = Place(tmp_path)
+    player = Player(patient.make("sinus 3, asystole 60", seed=1).recording, "rhythmd")
+    with monitor(place.address) as (_, port), looking(port) as (viewer, hello):
+        assert (hello["patch"], hello["statuses"]) == (None, [])
+        with place.running() as first, place.patch(player, 4.0):
+            assert viewer.next("wave")["at_s"] < 5
+            opened = viewer.next("alert")
+            assert (opened["kind"], opened["state"]) == ("asystole", "open")
+            first.kill()
+        assert viewer.next("tick")["silent_s"] > 0
+        with place.running(), place.patch(player, 1.0):
+            closed = viewer.next("alert")
+            assert (closed["id"], closed["ended_by"]) == (opened["id"], "interrupted")
+            assert viewer.next("wave")["at_s"] < 1
+            with looking(port) as (_, late):
+                assert [alert["id"] for alert in late["alerts"]] == [opened["id"]]
+                assert late["statuses"][0]["calling"] == [opened["id"]]  # latching, and nobody has seen it
+                assert len(late["wave"]["counts"]) < 2 * RATE_HZ
