@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
 from msgspec.structs import replace
 
 from daemon.messages import Alert, Answered, Beat, Clock, Message, Status, Wave
@@ -35,7 +36,7 @@ class Bedside:
         self._tape: Tape | None = None
         self._silence = ("", 0.0)  # by whom, until when (monotonic)
         self._uncut: dict[str, ShownAlert] = {}  # alerts whose strip is not complete yet
-        self._strips: dict[str, Strip] = {}
+        self._strips: dict[str, bytes] = {}  # as JSON: a tenth of what the numbers take
 
     def take(self, message: Message, data: bytes, now_s: float) -> list[Event]:
         """What the pages are to be told of it."""
@@ -74,10 +75,11 @@ class Bedside:
         by, until_s = self._silence
         return Silence(patch=self._patch, by=by, left_s=until_s - now_s) if until_s > now_s else None
 
-    def strip(self, alert_id: str) -> Strip | None:
-        """Of an alert that was raised while the tape ran."""
+    def strip(self, alert_id: str) -> bytes | None:
+        """The JSON of a `Strip`, of an alert that was raised while the tape ran."""
         if alert_id in self._uncut:
-            return self._cut(self._uncut[alert_id])
+            strip = self._cut(self._uncut[alert_id])
+            return msgspec.json.encode(strip) if strip else None
         return self._strips.get(alert_id)
 
     def _wave(self, message: Wave, data: bytes) -> ShownWave:
@@ -119,7 +121,7 @@ class Bedside:
             if strip is None or strip.complete or over:
                 del self._uncut[alert.id]
                 if strip:
-                    self._strips[alert.id] = replace(strip, complete=True)
+                    self._strips[alert.id] = msgspec.json.encode(replace(strip, complete=True))
 
     def _cut(self, alert: ShownAlert) -> Strip | None:
         to_s = alert.raised_s + AFTER_S

@@ -12,7 +12,7 @@ from time import monotonic
 from daemon.messages import Status
 from rhythmd import __version__
 from rhythmd.monitor.bedside import Bedside
-from rhythmd.monitor.shown import Hello, ShownAlert, ShownBeat, ShownWave, Silence, Strip, Tick, event
+from rhythmd.monitor.shown import Hello, ShownAlert, ShownBeat, ShownWave, Silence, Tick, event
 from rhythmd.subscriber import Received
 
 MOST_VIEWERS = 48
@@ -100,7 +100,8 @@ class Relay:
         while not viewer.behind:
             yield viewer.take(TICK_S) or event("tick", Tick(silent_s=round(monotonic() - self._heard_s, 1)))
 
-    def strip(self, alert_id: str) -> Strip | None:
+    def strip(self, alert_id: str) -> bytes | None:
+        """As JSON."""
         with self._lock:
             found = (bedside.strip(alert_id) for bedside in self._bedsides.values())
             return next((strip for strip in found if strip), None)

@@ -184,8 +184,8 @@ class Page(BaseHTTPRequestHandler):
 
     def _strip(self) -> None:
         alert_id = parse_qs(urlsplit(self.path).query).get("id", [""])[0]
-        strip = self.server.relay.strip(alert_id) or self.server.kept(alert_id)
-        self._send(HTTPStatus.OK, "application/json", msgspec.json.encode(strip))
+        strip = self.server.relay.strip(alert_id) or msgspec.json.encode(self.server.kept(alert_id))
+        self._send(HTTPStatus.OK, "application/json", strip)
 
     def _stream(self) -> None:
         patch = parse_qs(urlsplit(self.path).query).get("patch", [None])[0]
