@@ -284,6 +284,7 @@ def test_a_frame_takes_a_small_part_of_a_sixtieth_of_a_second(browser, bed):
             Sweep.prototype.frame = frame;
             return took.sort((a, b) => a - b);
         }""")
+    print(f"a frame takes {took_ms[len(took_ms) // 2]:.2f} ms, 99 % within {took_ms[-1 - len(took_ms) // 100]:.2f} ms")
     assert len(took_ms) > 20
     assert took_ms[len(took_ms) // 2] < 4.0
 
