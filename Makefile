@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
-RELIABILITY = kills recorder disk fuzz replug crowd sacrifice endurance
+RELIABILITY = kills recorder bridge disk fuzz replug crowd sacrifice endurance
 
 .PHONY: demo test check bench size reliability test-gpu test-image test-vm clean
 

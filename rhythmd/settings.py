@@ -31,6 +31,12 @@ class Source(Section, frozen=True):
     records: str = ""
 
 
+def installed_file(program: str) -> Path:
+    """Where the configuration of an installed program is: handed over by systemd, or in /etc."""
+    handed_over = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / f"{program}.toml"
+    return handed_over if handed_over.exists() else Path(f"/etc/rhythmd/{program}.toml")
+
+
 def read_settings(path: Path, kind: type[T], program: str) -> T:
     """Read a file of this kind. Raises ConfigError with file, key and remedy."""
     manual = f"`rhythmd config {program}`"

@@ -79,7 +79,7 @@ def test_each_of_their_units_is_without_fault_and_exposes_little(name, tmp_path)
     keys = test_deploy.settings(file)
     assert keys.keys() & test_deploy.NEWER_THAN_JETPACK_6 == set()
     assert "ProcSubset" not in keys  # ONNX Runtime is not loaded here, but numpy reads /proc/cpuinfo too
-    assert keys["ExecStart"] == [f"/opt/rhythmd/bin/rhythmd {name} --config ${{CREDENTIALS_DIRECTORY}}/{name}.toml"]
+    assert keys["ExecStart"] == [f"/opt/rhythmd/bin/rhythmd {name}"]
     assert keys["LoadCredential"] == [f"{name}.toml:/etc/rhythmd/{name}.toml"]
     unit = tmp_path / file.name
     unit.write_text(re.sub(r"(?m)^ExecStart=.*$", "ExecStart=/bin/true", file.read_text()))

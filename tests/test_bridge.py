@@ -11,6 +11,7 @@ import subprocess
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 import pytest
@@ -18,14 +19,18 @@ import pytest
 from daemon.requests import Acknowledge
 from rhythmd import records
 from rhythmd.bridge.asyncapi import CHANNELS, description
+from rhythmd.bridge.outbox import open_outbox
+from rhythmd.bridge.topics import ALERTS, STATUSES, Post
 from tests.beside import Broadcast, Program, kill
 from tests.brokers import Broker, Listener, Mosquitto, Nats
 from tests.recording import Daemon as Recorder
-from tests.running import eventually
+from tests.running import eventually, many
 
 pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed: pip install 'rhythmd[bridge]'")
 jsonschema = pytest.importorskip("jsonschema")
 
+ROUNDS = many("RHYTHMD_BRIDGE_KILLS", 1, 10)
+DAY = round(many("RHYTHMD_BRIDGE_DAY", 500, 8640))
 ROOT = Path(__file__).parents[1]
 
 
@@ -116,24 +121,26 @@ def test_bridge_and_broker_killed_in_the_middle_lose_nothing_and_repeat_only_wha
     with Broadcast(tmp_path) as daemon, broker.running(), Listener(broker.port) as listener:
         program = Program(tmp_path, "bridge", settings(daemon.address, broker.port))
         eventually(listener.client.is_connected)
-        with program.running() as process:
-            tell(daemon, 20)
-            eventually(lambda: len(listener.alerts()) >= 10)
-            kill(process)  # in the middle of it
-            tell(daemon, 10)
-        with program.running() as process:
-            tell(daemon, 20)
-            broker.kill()  # likewise
-            tell(daemon, 10)
-            eventually(lambda: "the broker is away" in program.said)
-            kill(process)
-            tell(daemon, 10)
-        with program.running() as process:
-            tell(daemon, 5)
-            broker.start()
-            tell(daemon, 5)
-            eventually(lambda: len(listener.alerts()) == len(told), within_s=40)
-            assert program.end(process) == 0
+        for _ in range(round(ROUNDS)):
+            before = len(told)
+            with program.running() as process:
+                tell(daemon, 20)
+                eventually(lambda: len(listener.alerts()) >= before + 10)  # noqa: B023 it is asked at once
+                kill(process)  # in the middle of it
+                tell(daemon, 10)
+            with program.running() as process:
+                tell(daemon, 20)
+                broker.kill()  # likewise
+                tell(daemon, 10)
+                eventually(lambda: "the broker is away" in program.said)
+                kill(process)
+                tell(daemon, 10)
+            with program.running() as process:
+                tell(daemon, 5)
+                broker.start()
+                tell(daemon, 5)
+                eventually(lambda: len(listener.alerts()) == len(told), within_s=40)
+                assert program.end(process) == 0
     by_id: dict[str, list[dict]] = defaultdict(list)
     for message in listener.of("/alert/"):
         by_id[message["message_id"]].append(message)
@@ -201,6 +208,34 @@ def test_while_the_disk_takes_nothing_alerts_are_published_and_stored_when_it_do
             eventually(lambda: listener.alerts()[-1:] == [("p-2", "open")])
             assert program.end(process) == 0
     assert listener.alerts() == [("p-1", "open"), ("p-2", "open")]
+
+
+def test_after_a_day_without_the_broker_alerts_come_first_and_then_all_the_rest(tmp_path):
+    """A status every ten seconds, and an alert every seven minutes."""
+    broker = Mosquitto(tmp_path / "broker")
+    statuses = [
+        Post(f"s-{n}", STATUSES, "rhythmd/icu-1/bed-3/status", filled(n, 1100), retain=True) for n in range(DAY)
+    ]
+    alerts = [Post(f"a-{n}", ALERTS, "rhythmd/icu-1/bed-3/alert/asystole", filled(n, 900)) for n in range(DAY // 40)]
+    with open_outbox(64, tmp_path) as outbox:
+        outbox.add({}, [*statuses, *alerts])
+    with Broadcast(tmp_path) as daemon, broker.running(), Listener(broker.port) as listener:
+        program = Program(tmp_path, "bridge", settings(daemon.address, broker.port, publish="keep_mb = 64"))
+        eventually(listener.client.is_connected)
+        with program.running():
+            began_s = monotonic()
+            eventually(lambda: len(listener.alerts()) == len(alerts), within_s=60)
+            alerts_s = monotonic() - began_s
+            before = [message for message in listener.of("/status") if "number" in message]
+            eventually(lambda: len(listener.of("/status")) >= DAY, within_s=200)
+            print(f"{len(alerts)} alerts after {alerts_s:.1f} s, {DAY} statuses after {monotonic() - began_s:.1f} s")
+    assert len(before) < DAY
+    assert [message["number"] for message in listener.of("/status") if "number" in message] == list(range(DAY))
+
+
+def filled(number: int, size: int) -> bytes:
+    message = {"message_id": f"m-{number}", "id": f"p-{number}", "state": "open", "number": number}
+    return json.dumps(message).encode().ljust(size)
 
 
 def flood(daemon: Broadcast, statuses: int) -> None:

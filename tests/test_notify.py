@@ -254,6 +254,15 @@ def test_the_test_says_which_address_fails_and_who_is_no_contact(tmp_path):
     assert SECRET not in unknown.stderr
 
 
+def test_a_service_finds_what_systemd_hands_over(tmp_path):
+    with receiver() as phone:
+        program = Program(tmp_path, "notify", settings("ipc:///nowhere", phone.port))
+        program.config.chmod(0o440)  # as an access list makes it look
+        handed_over = {**os.environ, "CREDENTIALS_DIRECTORY": str(tmp_path)}
+        tried = subprocess.run(command("--test"), capture_output=True, text=True, env=handed_over)
+        assert (tried.returncode, tried.stderr) == (0, "")
+
+
 def test_how_things_stand_is_shown_beside_the_program_at_work(tmp_path):
     with Broadcast(tmp_path) as daemon:
         program = Program(tmp_path, "notify", settings(daemon.address, free_port()))

@@ -13,20 +13,18 @@ from pathlib import Path
 
 from rhythmd.bridge.config import load
 from rhythmd.journal import log_to_stderr
-from rhythmd.settings import warn_if_others_can_read
-
-INSTALLED = Path("/etc/rhythmd/bridge.toml")
+from rhythmd.settings import installed_file, warn_if_others_can_read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=INSTALLED, metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="default: /etc/rhythmd/bridge.toml")
     parser.add_argument("--state", type=Path, metavar="FOLDER", help="for the outbox (default: the state directory)")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
 
 
 def run(args: argparse.Namespace) -> int:
     log_to_stderr(args.log_level, ours_alone=True)
-    settings = load(args.config)
+    settings = load(args.config or installed_file("bridge"))
     for secret in (settings.broker.password_file, settings.broker.key):
         if secret:
             warn_if_others_can_read(Path(secret))

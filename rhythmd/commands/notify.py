@@ -19,14 +19,13 @@ from daemon.config import ConfigError
 from rhythmd.journal import log_to_stderr
 from rhythmd.notify.config import Settings, load
 from rhythmd.notify.words import Letter
-from rhythmd.settings import warn_if_others_can_read
+from rhythmd.settings import installed_file, warn_if_others_can_read
 
-INSTALLED = Path("/etc/rhythmd/notify.toml")
 ALL = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=INSTALLED, metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="default: /etc/rhythmd/notify.toml")
     parser.add_argument("--state", type=Path, metavar="FOLDER", help="for the outbox (default: the state directory)")
     parser.add_argument(
         "--test", nargs="?", const=ALL, metavar="CONTACT", help="send a test message, to all contacts or to this one"
@@ -40,8 +39,9 @@ def run(args: argparse.Namespace) -> int:
     log_to_stderr(args.log_level, ours_alone=True)
     if args.show:
         return _show(args.state, as_json=args.json)
-    settings = load(args.config)
-    warn_if_others_can_read(args.config)
+    file = args.config or installed_file("notify")
+    settings = load(file)
+    warn_if_others_can_read(file)
     if args.test is not None:
         return _test(settings, args.test, as_json=args.json)
     from rhythmd.notify.app import run as work
