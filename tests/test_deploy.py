@@ -188,3 +188,4 @@ def test_the_rehearsal_finds_the_commands_of_the_notes() -> None:
     assert "systemd-sysusers" in notes.install()
     assert "rhythmd keys add" in notes.let_others_listen()
     assert "userdel rhythmd" in notes.uninstall()
+    assert all(f"enable --now {unit}\n" in commands for unit, commands in notes.companions().items())

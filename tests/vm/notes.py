@@ -1,16 +1,16 @@
-"""The commands of docs/operations.md, as they stand there."""
+"""The commands of the docs, as they stand there."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-NOTES = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def commands(after: str) -> str:
+def commands(after: str, page: str = "operations.md") -> str:
     """The first block of shell after these words."""
-    _, rest = NOTES.read_text().split(after)
+    _, rest = (DOCS / page).read_text().split(after)
     found = re.search(r"```sh\n(.*?)```", rest, re.S)
     assert found, after
     return found[1]
@@ -29,4 +29,10 @@ def let_others_listen() -> str:
 
 
 def uninstall() -> str:
-    return commands("Uninstall:")
+    return commands("Uninstall, with")
+
+
+def companions() -> dict[str, str]:
+    """What follows the daemon as a service of its own and needs nothing else: unit to its commands."""
+    pages = {"rhythmd-monitor": "monitor.md", "rhythmd-recorder": "records.md"}
+    return {unit: commands("## As a service", page) for unit, page in pages.items()}

@@ -344,10 +344,31 @@ def keeps_its_samples_when_the_clock_is_set(on: Rehearsal) -> str:
     )
 
 
+def has_companions(on: Rehearsal) -> str:
+    """The page and the recorder, each in a sandbox and with a user of its own."""
+    exposures = {}
+    with on.subscriber(since=None) as subscriber, on.worn(recorded()):
+        wait_for(subscriber, is_status(port="open", silent=False, quality="good"))
+        for unit, commands in notes.companions().items():
+            on.machine.write(f"/etc/systemd/system/{unit}.service.d/emulated.conf", "[Service]\nTimeoutStartSec=900\n")
+            on.machine.run(f"set -e; cd /root/rhythmd\n{commands}")
+            line = on.machine.run(f"systemd-analyze security {unit} --no-pager").splitlines()[-1]
+            exposures[unit] = re.findall(r"service: ([\d.]+) ", line)[0]
+        on.machine.write("/root/look.py", (GUEST / "look.py").read_text())
+        first = on.machine.run("/opt/rhythmd/bin/python /root/look.py")
+        wait_for(subscriber, lambda one: isinstance(one.message, Alert) and one.message.state == "open")
+        on.machine.run("until ls /var/lib/rhythmd-recorder/strips/*.json; do sleep 1; done")
+    for unit in exposures:
+        assert on.machine.run(f"systemctl show {unit} -P NRestarts -P ActiveState").split() == ["0", "active"], unit
+    assert first == "event: hello", first
+    found = ", ".join(f"{unit} ({exposure})" for unit, exposure in exposures.items())
+    return f"active, by their own notes, with the exposure of each: {found}; the page streams, an alert has its strip"
+
+
 def goes_as_the_notes_say(on: Rehearsal) -> str:
     on.machine.run(f"set -e\n{notes.uninstall()}")
     left = on.machine.run(
-        "getent passwd rhythmd; ls -d /opt/rhythmd /etc/rhythmd /var/*/rhythmd /run/rhythmd "
+        "getent passwd rhythmd; ls -d /opt/rhythmd /etc/rhythmd* /var/*/rhythmd* /var/*/private/rhythmd* /run/rhythmd* "
         "/etc/systemd/system/rhythmd* "
         "/etc/systemd/system/*/rhythmd* /etc/udev/rules.d/70-rhythmd* /etc/sysusers.d/rhythmd* 2>/dev/null",
         check=False,
@@ -372,6 +393,7 @@ STEPS = {
         loses_no_alert_to_a_power_cut,
         goes_on_while_the_disk_is_full,
         keeps_its_samples_when_the_clock_is_set,
+        has_companions,
         goes_as_the_notes_say,
     )
 }
