@@ -111,7 +111,7 @@ def supervise(config: Config, asked: int, tell: Callable[[str], None], metrics: 
                 config.engine.backend,
                 " ".join(map(resolve, config.publish.bind)),
             )
-        if not any(_is_stuck(room) for room in rooms):
+        if told and not any(_is_stuck(room) for room in rooms):  # the first one arms it, also during a start
             tell("WATCHDOG=1")
     tell("STOPPING=1")
     stop.set()
