@@ -11,13 +11,14 @@ A tick is a sample of the record, unless the file opens with a note `## time res
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import floor, inf, nan
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _WORD = Struct("<H")
 _SKIP, _NUMBER, _SUBTYPE, _CHANNEL, _AUX = range(59, 64)
@@ -130,9 +131,14 @@ def write(annotations: Annotations, path_without_extension: str | Path, extensio
 
 def encode(annotations: Annotations) -> bytes:
     """The bytes of a file. Its rate is noted when it is known, unless the first item notes it already."""
-    items = annotations.items
-    if annotations.rate_hz and _resolution(items) is None:
-        items = (Annotation(0, NOTE, aux=f"{_RESOLUTION}{annotations.rate_hz:.12g}"), *items)
+    noted = bool(annotations.rate_hz) and _resolution(annotations.items) is not None
+    return encoded(annotations.items, rate_hz=None if noted else annotations.rate_hz)
+
+
+def encoded(items: Iterable[Annotation], *, rate_hz: float | None) -> bytes:
+    """The bytes of a file, from items of any number: they need not all be there at once. Notes the rate if given."""
+    if rate_hz:
+        items = chain([Annotation(0, NOTE, aux=f"{_RESOLUTION}{rate_hz:.12g}")], items)
     data = bytearray()
     sample = channel = number = 0
     for item in items:

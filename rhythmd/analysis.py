@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ from daemon.kinds import rhythm_of
 from daemon.reporting import TimeLine, alert_message, topic_of
 from dsp.chain import Chain
 from dsp.signal import Beat, Block, Quality, Window
+from ec57.annotations import Annotation, encoded
 from engines.backend import Backend
 from engines.model import Head
 from rhythmd.recording import Recording, Stored
@@ -28,6 +31,7 @@ PIECE_BLOCKS = 60
 """Read at once: ten minutes. So memory does not grow with the recording, but for what was found in it."""
 
 Source = Recording | Stored
+Said = Beat | JudgedBeat | AlertEvent | Episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def analyze(recording: Source, engine: Backend, heads: tuple[Head, ...], alerts:
     return collected(judged(recording, Judge(engine, heads, alerts, origin=recording.name)))
 
 
-def collected(said: Iterable[Beat | JudgedBeat | AlertEvent | Episode]) -> Analysis:
+def collected(said: Iterable[Said]) -> Analysis:
     """Each kind of what detector and judge say, by itself."""
     beats: list[JudgedBeat] = []
     alerts_by_id: dict[str, AlertEvent] = {}
@@ -63,111 +67,146 @@ def collected(said: Iterable[Beat | JudgedBeat | AlertEvent | Episode]) -> Analy
     return Analysis(tuple(beats), tuple(alerts_by_id.values()), tuple(episodes.values()), tuple(detections))
 
 
-def judged(recording: Source, judge: Judge) -> Iterator[Beat | JudgedBeat | AlertEvent | Episode]:
-    """All that the detector and the judge say, session by session: as live, a chain begins anew after a long loss."""
-    chain: Chain | None = None
-    end = judged_end = 0  # of what the chain has had, and likewise at 250 Hz
-    for block in _bridgeable(recording):
-        jumped = chain is None or block.start != end
+def judged(recording: Source, judge: Judge) -> Iterator[Said]:
+    """All that the detector and the judge say."""
+    hearing = Hearing(recording.rate_hz, judge)
+    for block in blocks(recording):
+        yield from hearing.block(*block)
+    yield from hearing.finish(recording.samples)
+
+
+class Hearing:
+    """One recording's way through the rooms, session by session: as live, a chain begins anew after a long loss.
+
+    Between two blocks it can be pickled, judge included; taken up again it goes on as if nothing had been.
+    """
+
+    def __init__(self, rate_hz: float, judge: Judge) -> None:
+        self._rate_hz = rate_hz
+        self._judge = judge
+        self._losses = Losses(rate_hz)
+        self._chain: Chain | None = None
+        self._end = self._judged_end = 0  # of what the chain has had, and likewise at 250 Hz
+
+    def block(self, start: int, ecg_mv: np.ndarray, saturated: np.ndarray) -> Iterator[Said]:
+        for block in self._losses(start, ecg_mv, saturated):
+            yield from self._hear(block)
+
+    def finish(self, samples: int) -> Iterator[Said]:
+        """The recording is over, after so many samples."""
+        for block in self._losses.finish(samples):
+            yield from self._hear(block)
+        yield from self._finish_session()
+        if self._end < samples:
+            yield from self._judge.condition(Condition.SILENT, holds=True, at=self._judged_end)
+
+    def _hear(self, block: Block) -> Iterator[Said]:
+        jumped = self._chain is None or block.start != self._end
         if jumped:
-            yield from _finished(chain, judge)
-            chain = Chain(recording.rate_hz)
-        assert chain is not None
-        clean, events = chain(block)
+            yield from self._finish_session()
+            self._chain = Chain(self._rate_hz)
+        assert self._chain is not None
+        clean, events = self._chain(block)
         if jumped:
-            yield from judge.skipped(judged_end, clean.start)
-        end, judged_end = block.end, clean.end
+            yield from self._judge.skipped(self._judged_end, clean.start)
+        self._end, self._judged_end = block.end, clean.end
         for event in events:
             if isinstance(event, Window) and event.beat:
                 yield event.beat
-            yield from judge.quality(event) if isinstance(event, Quality) else judge.window(event)
-    yield from _finished(chain, judge)
-    if end < recording.samples:
-        yield from judge.condition(Condition.SILENT, holds=True, at=judged_end)
+            yield from self._judge.quality(event) if isinstance(event, Quality) else self._judge.window(event)
+
+    def _finish_session(self) -> Iterator[Said]:
+        for window in self._chain.finish() if self._chain else []:
+            yield from self._judge.window(window)
 
 
-def _finished(chain: Chain | None, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
-    for window in chain.finish() if chain else []:
-        yield from judge.window(window)
+class Losses:
+    """Leaves out the losses that are too long to bridge: after one, the next block starts later."""
 
+    def __init__(self, rate_hz: float) -> None:
+        self._longest = int(BRIDGED_S * rate_hz)
+        self._lost = self._longest + 1  # samples since the last one that is there
 
-def _bridgeable(recording: Source) -> Iterator[Block]:
-    """The recording without the losses that are too long to bridge: after one, the next block starts later."""
-    longest_loss = int(BRIDGED_S * recording.rate_hz)
-    lost = longest_loss + 1  # samples since the last one that is there
-    for start, ecg_mv, saturated in _blocks(recording):
+    def __call__(self, start: int, ecg_mv: np.ndarray, saturated: np.ndarray) -> Iterator[Block]:
         there = np.flatnonzero(np.isfinite(ecg_mv))
         if not len(there):
-            lost += len(ecg_mv)
-            continue
-        breaks = np.flatnonzero(np.diff(there) - 1 > longest_loss)
+            self._lost += len(ecg_mv)
+            return
+        breaks = np.flatnonzero(np.diff(there) - 1 > self._longest)
         firsts, ends = there[[0, *breaks + 1]].tolist(), (there[[*breaks, -1]] + 1).tolist()
-        if lost + firsts[0] <= longest_loss:
-            yield from _missing(start - lost, start)
+        if self._lost + firsts[0] <= self._longest:
+            yield from _missing(start - self._lost, start)
             firsts[0] = 0
         for first, end in zip(firsts, ends, strict=True):
             yield Block.of(start + first, ecg_mv[first:end], saturated=saturated[first:end])
-        lost = len(ecg_mv) - ends[-1]
-    if lost <= longest_loss:  # too short a loss to know that nothing follows
-        yield from _missing(recording.samples - lost, recording.samples)
+        self._lost = len(ecg_mv) - ends[-1]
+
+    def finish(self, samples: int) -> list[Block]:
+        """What is left when the recording ends there: too short a loss to know that nothing follows."""
+        return _missing(samples - self._lost, samples) if self._lost <= self._longest else []
 
 
 def _missing(start: int, end: int) -> list[Block]:
     return [Block.of(start, np.full(end - start, np.nan))] if end > start else []
 
 
-def _blocks(recording: Source) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(index of the first sample, millivolts, whether saturated), block by block."""
+def blocks(recording: Source, begin: int = 0) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(index of the first sample, millivolts, whether saturated), block by block, from one that began at `begin`."""
     size = int(BLOCK_S * recording.rate_hz)
-    for begin in range(0, recording.samples, PIECE_BLOCKS * size):
-        piece = recording.piece(begin, min(begin + PIECE_BLOCKS * size, recording.samples))
+    for start in range(begin, recording.samples, PIECE_BLOCKS * size):
+        piece = recording.piece(start, min(start + PIECE_BLOCKS * size, recording.samples))
         ecg_mv, saturated = piece.ecg_mv, piece.saturated
         for first in range(0, piece.samples, size):
-            yield begin + first, ecg_mv[first : first + size], saturated[first : first + size]
+            yield start + first, ecg_mv[first : first + size], saturated[first : first + size]
 
 
-def rhythm_changes(episodes: Sequence[Episode]) -> list[tuple[int, str]]:
+def rhythm_changes(episodes: Iterable[Episode]) -> list[tuple[int, str]]:
     """(sample, label) wherever the rhythm changes: of the episodes that last, the gravest names it."""
-    edges = sorted({edge for each in episodes for edge in (max(0, each.onset), each.end) if edge is not None} | {0})
+    edges: dict[int, list[tuple[str, int]]] = {0: []}
+    for each in episodes:
+        edges.setdefault(max(0, each.onset), []).append((each.kind, 1))
+        if each.end is not None:
+            edges.setdefault(each.end, []).append((each.kind, -1))
+    lasting: Counter[str] = Counter()
     changes: list[tuple[int, str]] = []
-    for edge in edges:
-        kinds = {each.kind for each in episodes if each.onset <= edge and (each.end is None or edge < each.end)}
-        label = rhythm_of(kinds)
+    for edge in sorted(edges):
+        for kind, step in edges[edge]:
+            lasting[kind] += step
+        label = rhythm_of({kind for kind, count in lasting.items() if count > 0})
         if not changes or changes[-1][1] != label:
             changes.append((edge, label))
     return changes
 
 
-def write_annotations(analysis: Analysis, recording: Source, directory: Path) -> None:
-    """`<record>.rhy`: beats and rhythm changes, as WFDB annotations at the record's own rate."""
-    import wfdb
-
+def write_annotations(
+    beats: Iterable[tuple[int, str]], episodes: Iterable[Episode], recording: Source, directory: Path
+) -> None:
+    """`<record>.rhy`: beats (R peak, letter) and rhythm changes, as WFDB annotations at the record's own rate."""
     rates = TimeLine(recording.rate_hz, recording.begins).rates
     last = recording.samples - 1
-    marks = [
-        (min(rates.source_index(at), last), 0, "+", f"({label}") for at, label in rhythm_changes(analysis.episodes)
-    ]
-    marks += [(max(0, rates.source_index(beat.r_peak)), 1, beat.beat, "") for beat in analysis.beats]
-    marks.sort()
-    wfdb.wrann(
-        recording.name,
-        "rhy",
-        sample=np.array([mark[0] for mark in marks]),
-        symbol=[mark[2] for mark in marks],
-        aux_note=[mark[3] for mark in marks],
-        fs=recording.rate_hz,
-        write_dir=str(directory),
+    changes = (
+        Annotation(min(rates.source_index(at), last), "+", aux=f"({label}") for at, label in rhythm_changes(episodes)
     )
+    marks = (Annotation(max(0, rates.source_index(r_peak)), letter) for r_peak, letter in beats)
+    merged = merge(changes, marks, key=lambda mark: mark.sample)  # at one sample the rhythm first
+    _write(directory / f"{recording.name}.rhy", encoded(merged, rate_hz=recording.rate_hz))
 
 
-def write_alerts(analysis: Analysis, recording: Source, directory: Path) -> None:
+def write_alerts(alerts: Iterable[AlertEvent], recording: Source, directory: Path) -> None:
     """`<record>.alerts.jsonl`: one object per alert, the fields of the published one."""
     line = TimeLine(recording.rate_hz, recording.begins)
     encode = msgspec.json.Encoder().encode
-    numbers: dict[str, int] = {}
-    lines = []
-    for event in analysis.alerts:
+    numbers: Counter[str] = Counter()
+    lines = bytearray()
+    for event in alerts:
         topic = topic_of(event)
-        numbers[topic] = numbers.get(topic, 0) + 1
-        lines.append(encode(alert_message(event, patch=recording.name, seq=numbers[topic], line=line)))
-    (directory / f"{recording.name}.alerts.jsonl").write_bytes(b"".join(each + b"\n" for each in lines))
+        numbers[topic] += 1
+        lines += encode(alert_message(event, patch=recording.name, seq=numbers[topic], line=line)) + b"\n"
+    _write(directory / f"{recording.name}.alerts.jsonl", lines)
+
+
+def _write(path: Path, data: bytes | bytearray) -> None:
+    """Whole or not at all: who is interrupted leaves no half."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(data)
+    new.replace(path)

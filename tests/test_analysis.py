@@ -62,7 +62,9 @@ def test_only_losses_too_long_to_bridge_are_left_out_wherever_blocks_end(monkeyp
     monkeypatch.setattr(analysis, "BLOCK_S", block_s)
     recording = with_losses(seed)
     heard: list[list[int]] = []
-    for block in analysis._bridgeable(recording):
+    losses = analysis.Losses(recording.rate_hz)
+    cut = [block for each in analysis.blocks(recording) for block in losses(*each)]
+    for block in [*cut, *losses.finish(recording.samples)]:
         given = recording.ecg_mv[block.start : block.end]
         assert np.array_equal(block.ecg_mv, given, equal_nan=True)
         if heard and heard[-1][1] == block.start:

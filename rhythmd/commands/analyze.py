@@ -7,24 +7,31 @@ record's own sampling frequency:
   <record>.rhy            WFDB annotations: beats N S V Q, rhythm changes (N (AFIB (SVTA (VT (VF (ASYS (NOISE
   <record>.alerts.jsonl   one object per alert, the fields of the published one; `raised_sample` is when the daemon
                           would have published it, `end_sample` is null while it is open
-A record that cannot be read is named, the others are done, and the exit code is 2.
+  <record>.analysis.json  what made them: record, model, configuration, program
+Interrupted, the same command goes on where it stopped, also within a recording; what is there already and was made by
+the same is left. A record that cannot be read is named, the others are done, and the exit code is 2.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from ctypes import c_bool, c_double
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from daemon.app import find_model
 from daemon.config import Config, ConfigError, load
-from engines.backend import open_backend
-from rhythmd.analysis import analyze, write_alerts, write_annotations
-from rhythmd.recording import RecordError, duration_s, find, stem
+from rhythmd.archive import Job, Outcome, Watch, do
+from rhythmd.recording import RecordError, duration_s, stem
+
+LOOK_S = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lead", help="by name, or by index from 0 (default: the first ECG lead)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="default: %(default)s")
     parser.add_argument("--config", type=Path, metavar="FILE", help="thresholds and engine, as for `rhythmd run`")
+    parser.add_argument("--again", action="store_true", help="also what is there already")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,48 +53,115 @@ def run(args: argparse.Namespace) -> int:
         args.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output-dir {args.output_dir}: {error.strerror}") from None
-    failed = 0
-    with _progress(args.records) as bar:
-        for record, wrong in _all_done(args, config):
-            if wrong is None:
-                bar.update(round(duration_s(record) / 60, 1))
-            else:
-                failed += 1
+    jobs = [Job(record, args.lead, args.output_dir, config, args.again) for record in args.records]
+    shared = _Shared()
+    outcomes: dict[Outcome | None, int] = {}
+    with _interrupts(shared), _bar(args.records) as bar:
+        for outcome, wrong in _all_done(jobs, args.jobs, shared, bar):
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            if wrong:
                 bar.write(f"rhythmd: {wrong}", file=sys.stderr)
-    return 2 if failed else 0
+    if left := outcomes.get("there already"):
+        print(f"{left} there already, made by the same; --again does them again", file=sys.stderr)
+    if shared.stop.value:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 2 if None in outcomes else 0
 
 
-def _all_done(args: argparse.Namespace, config: Config) -> Iterator[tuple[str, RecordError | None]]:
-    """(record, what was wrong with it), in the order in which they are done."""
-    tasks = [(record, args.lead, args.output_dir, config) for record in args.records]
-    if min(args.jobs, len(tasks)) <= 1:
-        for task in tasks:
-            yield task[0], _one(*task)
+class _Shared:
+    """What this process and its workers both see. Raw, without locks: a signal handler sets one, and who reads the
+    other wants to know about how much.
+    """
+
+    def __init__(self) -> None:
+        context = get_context()
+        self.stop = context.RawValue(c_bool, False)
+        self.hours = context.RawArray(c_double, 1024)  # of ECG heard, each worker in a place of its own
+
+    def watch(self) -> Watch:
+        place = os.getpid() % len(self.hours)
+
+        def heard(hours: float) -> None:
+            self.hours[place] += hours
+
+        return Watch(heard, lambda: bool(self.stop.value))
+
+
+def _all_done(jobs: list[Job], workers: int, shared: _Shared, bar: Any) -> Iterator[tuple[Outcome | None, str]]:
+    """(outcome, what was wrong), as they are done; None: it could not be done."""
+    shown = 0.0
+
+    def show() -> None:
+        nonlocal shown
+        now = sum(shared.hours)
+        bar.update(now - shown)
+        shown = now
+
+    if min(workers, len(jobs)) <= 1:
+        watch = shared.watch()
+
+        def heard(hours: float) -> None:
+            watch.heard(hours)
+            show()
+
+        for job in jobs:
+            yield _tried(job, Watch(heard, watch.stop))
         return
-    with ProcessPoolExecutor(min(args.jobs, len(tasks))) as pool:
-        futures = {pool.submit(_one, *task): task[0] for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    with ProcessPoolExecutor(min(workers, len(jobs)), initializer=_become_worker, initargs=(shared,)) as pool:
+        left: set[Future[tuple[Outcome | None, str]]] = {pool.submit(_work, job) for job in jobs}
+        while left:
+            done, left = wait(left, LOOK_S, FIRST_COMPLETED)
+            show()
+            for future in done:
+                yield future.result()
 
 
-def _one(record: str, lead: str | None, directory: Path, config: Config) -> RecordError | None:
-    model = find_model(config.engine.model)
+def _tried(job: Job, watch: Watch) -> tuple[Outcome | None, str]:
+    if watch.stop():
+        return "stopped", ""
     try:
-        recording = find(record, lead)
-        with open_backend(config.engine.backend, model) as backend:
-            analysis = analyze(recording, backend, model.manifest.heads, config.alerts)
+        return do(job, watch), ""
     except RecordError as error:
-        return error
+        return None, str(error)
+
+
+_in_worker: _Shared | None = None
+
+
+def _become_worker(shared: _Shared) -> None:
+    global _in_worker  # noqa: PLW0603 - a worker's one place between its start and its jobs
+    _in_worker = shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the first process stops the others
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _work(job: Job) -> tuple[Outcome | None, str]:
+    assert _in_worker is not None
+    return _tried(job, _in_worker.watch())
+
+
+@contextmanager
+def _interrupts(shared: _Shared) -> Iterator[None]:
+    """SIGINT and SIGTERM ask to stop between two blocks; a second one ends it at once."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def ask(*_: object) -> None:
+        shared.stop.value = True
+        for sign in signals:
+            signal.signal(sign, signal.SIG_DFL)
+
+    before = {sign: signal.signal(sign, ask) for sign in signals}
     try:
-        write_annotations(analysis, recording, directory)
-        write_alerts(analysis, recording, directory)
-    except OSError as error:
-        return RecordError(f"{record}: cannot write to {directory}: {error.strerror or error}")
-    return None
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
-def _progress(records: list[str]) -> Any:
+def _bar(records: list[str]) -> Any:
     from tqdm import tqdm
 
-    total = round(sum(duration_s(record) for record in records) / 60, 1)
-    return tqdm(total=total, unit=" min of ECG", smoothing=0.05, disable=None)
+    hours = sum(duration_s(record) for record in records) / 3600
+    form = "{l_bar}{bar}| {n:.1f} of {total:.1f} h of ECG [{elapsed}<{remaining}, {rate_fmt}]"
+    return tqdm(total=hours, unit=" h", smoothing=0.05, disable=None, bar_format=form)

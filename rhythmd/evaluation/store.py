@@ -91,7 +91,7 @@ def is_fresh(record: Path, folder: Path, maker: Maker) -> bool:
     except (OSError, ValueError, TypeError):  # none, cut short, or of another version
         return False
     outputs = [folder / f"{record.name}.rhy", folder / f"{record.name}.alerts.jsonl"]
-    return run.made_by == asdict(maker) and run.source == _source(record) and all(path.exists() for path in outputs)
+    return run.made_by == asdict(maker) and run.source == source_of(record) and all(path.exists() for path in outputs)
 
 
 def spread(work: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, Answer]]:
@@ -114,7 +114,7 @@ def progress(total_s: float) -> Any:
 
 def _analyze(task: tuple[Path, Path, Config, Maker]) -> str | None:
     record, folder, config, maker = task
-    source = _source(record)
+    source = source_of(record)
     try:
         recording = read(str(record))
     except RecordError as error:
@@ -122,8 +122,9 @@ def _analyze(task: tuple[Path, Path, Config, Maker]) -> str | None:
     model = find_model(config.engine.model)
     with open_backend(config.engine.backend, model) as backend:
         found = analysis.analyze(recording, backend, model.manifest.heads, config.alerts)
-    analysis.write_annotations(found, recording, folder)
-    analysis.write_alerts(found, recording, folder)
+    beats = ((beat.r_peak, beat.beat) for beat in found.beats)
+    analysis.write_annotations(beats, found.episodes, recording, folder)
+    analysis.write_alerts(found.alerts, recording, folder)
     run = Run(
         asdict(maker),
         source,
@@ -148,7 +149,7 @@ def _delays_ms(beats: Sequence[Beat | JudgedBeat], rate_hz: float) -> list[int]:
     return [round(1000 * (rates.newest_input(beat.at) - rates.source_index(beat.r_peak)) / rate_hz) for beat in beats]
 
 
-def _source(record: Path) -> dict[str, list[int]]:
+def source_of(record: Path) -> dict[str, list[int]]:
     files = sorted(path for path in record.parent.glob(f"{record.name}.*") if path.suffix in SIGNALS)
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
@@ -156,7 +157,10 @@ def _source(record: Path) -> dict[str, list[int]]:
 def _code() -> str:
     rooms = [Path(room.__path__[0]) for room in (daemon, dsp, engines)]
     files = [path for room in rooms for path in sorted(room.rglob("*.py"))]
-    files += [Path(rhythmd.__path__[0]) / name for name in ("analysis.py", "recording.py", "evaluation/store.py")]
+    files += [
+        Path(rhythmd.__path__[0]) / name
+        for name in ("analysis.py", "archive.py", "recording.py", "evaluation/store.py")
+    ]
     return _digest(b"".join(path.read_bytes() for path in files))
 
 
