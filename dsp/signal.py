@@ -84,6 +84,7 @@ class Window:
     at: int  # the newest sample in it, or the one that decided the beat if that came later
     beat: Beat | None  # None: a time-out window
     ecg: NDArray[np.float32]  # (1, 1, 1, sample), normalised; 0 where missing
+    scale_mv: float  # what was divided by
     missing: float  # fraction of its samples that are missing
     fitness: Fitness  # of the signal when the window was cut
     rr: NDArray[

@@ -23,6 +23,9 @@ R_INDEX = 850
 TIME_OUT_SAMPLES = 3 * RATE_HZ // 2
 """No window for 1.5 s: the last 4 s are judged without a beat, so that asystole and fibrillation are seen too."""
 
+AGAIN_SAMPLES = RATE_HZ
+"""And again while no beat comes: the third time 4.1 s after the last one, when an asystole of 4 s is just due."""
+
 RR_FEATURES = FEATURES + 1
 """The last one says whether there is a beat in the window: 1 or 0."""
 
@@ -47,13 +50,17 @@ def normalise(ecg_mv: np.ndarray, missing: np.ndarray) -> NDArray[np.float32]:
     Divided by its own RMS over the samples that are there, so that gain and electrode position do not matter; 0 where
     missing, which is the value a band-passed signal has when it says nothing.
     """
-    lost = np.count_nonzero(missing)
-    present = ecg_mv[~missing] if lost else ecg_mv
-    rms_mv = sqrt(float(np.add.reduce(present * present)) / len(present)) if len(present) else 0.0
-    scaled = np.minimum(np.maximum(ecg_mv / max(rms_mv, FLOOR_MV), -CLIP), CLIP)
-    if lost:
+    scaled = np.minimum(np.maximum(ecg_mv / scale_mv(ecg_mv, missing), -CLIP), CLIP)
+    if np.count_nonzero(missing):
         scaled[missing] = 0.0
     return scaled.astype(np.float32).reshape(1, 1, 1, -1)
+
+
+def scale_mv(ecg_mv: np.ndarray, missing: np.ndarray) -> float:
+    """What `normalise` divides by."""
+    present = ecg_mv[~missing] if np.count_nonzero(missing) else ecg_mv
+    rms_mv = sqrt(float(np.add.reduce(present * present)) / len(present)) if len(present) else 0.0
+    return max(rms_mv, FLOOR_MV)
 
 
 class WindowCutter:
@@ -66,6 +73,7 @@ class WindowCutter:
         self._end: int | None = None  # index one past them
         self._waiting: deque[Beat] = deque()
         self._last_at = 0
+        self._quiet = False  # the last window was without a beat
         self._intervals = Intervals()  # of the beats whose windows were cut
 
     def __call__(self, clean: Block, beats: list[Beat]) -> Iterator[Window]:
@@ -92,13 +100,13 @@ class WindowCutter:
         """Whose windows are complete, None for nobody's, and with which sample."""
         assert self._end is not None
         while True:
-            time_out_at = self._last_at + TIME_OUT_SAMPLES
+            time_out_at = self._last_at + (AGAIN_SAMPLES if self._quiet else TIME_OUT_SAMPLES)
             beat_at = _complete_at(self._waiting[0]) if self._waiting else time_out_at
             at = min(beat_at, time_out_at)
             if at >= self._end:
                 return
-            self._last_at = at
-            yield (self._waiting.popleft() if self._waiting and beat_at <= time_out_at else None), at
+            self._last_at, self._quiet = at, not self._waiting or beat_at > time_out_at
+            yield (None if self._quiet else self._waiting.popleft()), at
 
     def _join(self) -> None:
         self._clean_mv = np.concatenate([self._clean_mv[-_HISTORY:], *(block.ecg_mv for block in self._new)])
@@ -110,11 +118,11 @@ class WindowCutter:
         start = beat.r_peak + DELAY_SAMPLES - R_INDEX if beat else at + 1 - WINDOW_SAMPLES
         place = len(self._clean_mv) - (self._end - start)
         span = slice(place, place + WINDOW_SAMPLES)
-        missing = self._missing[span]
-        ecg = normalise(self._clean_mv[span], missing)
+        ecg_mv, missing = self._clean_mv[span], self._missing[span]
+        ecg, scale = normalise(ecg_mv, missing), scale_mv(ecg_mv, missing)
         rr = np.empty((1, RR_FEATURES), np.float32)
         rr[0, :-1], rr[0, -1] = intervals, beat is not None
-        return Window(at, beat, ecg, np.count_nonzero(missing) / WINDOW_SAMPLES, Fitness.GOOD, rr)
+        return Window(at, beat, ecg, scale, np.count_nonzero(missing) / WINDOW_SAMPLES, Fitness.GOOD, rr)
 
 
 def _complete_at(beat: Beat) -> int:
