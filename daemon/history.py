@@ -30,6 +30,7 @@ class JudgedBeat:
     probability: float
     heart_rate_bpm: float | None
     ventricular: float = 0.0  # the probability of that class, whichever was called
+    slight: bool = False  # so small and strange that no ventricle made it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,13 @@ class History:
         beat: BeatClass,
         probability: float,
         ventricular: float = 0.0,
+        *,
+        slight: bool = False,
     ) -> JudgedBeat:
         if self._broken_off:
             rr_s, self._broken_off = None, False
         intervals = [rr_s, *islice(self._intervals(), AVERAGED_INTERVALS - 1)] if rr_s else []
-        judged = JudgedBeat(r_peak, at, rr_s, beat, probability, _heart_rate_bpm(intervals), ventricular)
+        judged = JudgedBeat(r_peak, at, rr_s, beat, probability, _heart_rate_bpm(intervals), ventricular, slight)
         goes_on = beat == self.run.beat and rr_s is not None
         self.ended = None if goes_on else self.run
         self.run = Run(beat, (*self.run.r_peaks, r_peak)[-MEMORY_BEATS:] if goes_on else (r_peak,))

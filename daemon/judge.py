@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+
+import numpy as np
 
 from daemon import config as cfg
 from daemon.alerts import AlertBook, AlertEvent
 from daemon.episodes import Episode, Episodes
 from daemon.history import History, JudgedBeat
+from daemon.likeness import Shapes
 from daemon.messages import BeatClass
-from daemon.moment import Finding, Moment
+from daemon.moment import Finding, Moment, Rule
 from daemon.rhythm_rules import AtrialFibrillation, Noise
-from daemon.rules import rules_of
-from dsp.signal import Fitness, Quality, Window
+from daemon.rules import is_busy, rules_of
+from daemon.waves import either
+from dsp.signal import RATE_HZ, Fitness, Quality, Window
 from engines.backend import Backend
 from engines.model import Head
 
@@ -23,6 +28,9 @@ RHYTHMS = {"atrial_fibrillation", "ventricular_fibrillation", "ventricular_tachy
 
 MOST_MISSING_OF_BEAT = 0.5
 """Of a window: with more, the beat is not classified."""
+
+NO_WAVES = 0.3
+"""Probability of ventricular fibrillation or tachycardia below which a line that is busy without beats is noise."""
 
 TECHNICAL = {
     Fitness.LEAD_OFF: "lead_off",
@@ -50,7 +58,13 @@ class Judge:
     """One patch's beats, rhythm and alerts, from the first sample on."""
 
     def __init__(
-        self, engine: Backend, heads: tuple[Head, ...], alerts: cfg.Alerts, origin: str, start: int = 0
+        self,
+        engine: Backend,
+        heads: tuple[Head, ...],
+        alerts: cfg.Alerts,
+        origin: str,
+        start: int = 0,
+        rules: Mapping[str, Rule] | None = None,
     ) -> None:
         self._engine = engine
         self._labels = {head.name: head.labels for head in heads}
@@ -59,14 +73,16 @@ class Judge:
             raise cfg.ConfigError(
                 f"engine.model: the manifest must have {needed}; choose a model made for this version"
             )
-        self._rules = rules_of(alerts)
+        self._rules = rules_of(alerts) if rules is None else rules
         self.book = AlertBook(alerts, origin)
         self.episodes = Episodes()
         self.history = History()
+        self._shapes = Shapes()
         self.fitness = Fitness.GOOD
         self._conditions: set[Condition] = set()
         self._noise = Noise(alerts.noise)
         self._quiet_since = start
+        self._no_beat_s = alerts.asystole.no_beat_s
 
     def window(self, window: Window) -> list[JudgedBeat | AlertEvent | Episode]:
         """Run the network on a window and decide what it means."""
@@ -75,30 +91,33 @@ class Judge:
             name: dict(zip(labels, (float(p) for p in answer[0]), strict=True))
             for (name, labels), answer in zip(self._labels.items(), answers, strict=True)
         }
+        ecg_mv = window.ecg.reshape(-1) * np.float64(window.scale_mv)
+        if window.beat and window.fitness is Fitness.GOOD:
+            self._shapes.add(window.beat.r_peak, ecg_mv)
         beat = self._judge_beat(window, by_head["beat"])
         out: list[JudgedBeat | AlertEvent | Episode] = [beat] if beat else []
         if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
             self._quiet_since = window.at  # an electrode that was off has not stopped a heart
-        else:
-            noise = 1.0 if window.fitness is Fitness.NOISY else by_head["rhythm"]["noise"]
-            out += self._note("noise", self._noise(window.at, noise), window.at)
         if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
         standing: set[str] = set()
+        moment = Moment(
+            window.at,
+            beat,
+            self._quiet_since,
+            by_head["rhythm"],
+            window.missing,
+            self.history,
+            standing,
+            self._shapes,
+            ecg_mv,
+            window.refused,
+        )
+        if window.fitness not in TECHNICAL:
+            out += self._note("noise", self._noise(window.at, self._unreadable(moment, window.fitness)), window.at)
         for kind, rule in self._rules.items():
             if window.fitness is not Fitness.GOOD and (window.fitness, kind) not in ASKED_IN_NOISE:
                 continue
-            moment = Moment(
-                window.at,
-                beat,
-                self._quiet_since,
-                by_head["rhythm"],
-                window.missing,
-                self.history,
-                standing,
-                window.ecg.reshape(-1),
-                window.refused,
-            )
             finding = rule(moment)
             if window.fitness is not Fitness.GOOD and (finding is None or finding.end is not None):
                 continue  # what stands goes on standing
@@ -129,6 +148,7 @@ class Judge:
         """
         self._engine.forget()
         self.history.break_off()
+        self._shapes = Shapes()
         self._quiet_since = to
         out = self.quality(Quality(Fitness.GOOD, to))
         if Condition.SILENT in self._conditions:
@@ -136,6 +156,13 @@ class Judge:
         if to > gone and Condition.ABSENT not in self._conditions:
             out += self._note("signal_lost", Finding(gone, end=to), gone)
         return out
+
+    def _unreadable(self, moment: Moment, fitness: Fitness) -> float:
+        """The probability of noise. A line on which no beat was found for long, though much goes on, is such a one."""
+        silent = moment.at - moment.quiet_since >= self._no_beat_s * RATE_HZ
+        if fitness is Fitness.NOISY or (silent and is_busy(moment) and either(moment) < NO_WAVES):
+            return 1.0
+        return moment.rhythm["noise"]
 
     def _technical(self, kind: str, at: int, evidence: dict[str, float | int | str]) -> list[AlertEvent | Episode]:
         holds = TECHNICAL.get(self.fitness) == kind or any(each.value == kind for each in self._conditions)
@@ -154,9 +181,12 @@ class Judge:
             letter, probability, ventricular = "Q", 0.0, 0.0
         elif letter == "S" and self._af_likely():
             letter, probability = "N", probabilities["normal"]  # in AF every beat comes irregularly
-        self._quiet_since = max(self._quiet_since, window.beat.r_peak)
-        return self.history.add(window.beat.r_peak, window.at, window.beat.rr_s, letter, probability, ventricular)
+        slight = letter != "Q" and self._shapes.slight
+        if not slight:
+            self._quiet_since = max(self._quiet_since, window.beat.r_peak)
+        r_peak, at, rr_s = window.beat.r_peak, window.at, window.beat.rr_s
+        return self.history.add(r_peak, at, rr_s, letter, probability, ventricular, slight=slight)
 
     def _af_likely(self) -> bool:
-        rule = self._rules["atrial_fibrillation"]
+        rule = self._rules.get("atrial_fibrillation")
         return isinstance(rule, AtrialFibrillation) and rule.likely

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.history import History, JudgedBeat
+from daemon.likeness import Shapes
 
 Evidence = dict[str, float | int | str]
 
@@ -25,7 +26,8 @@ class Moment:
     missing: float  # fraction of the window
     history: History
     standing: AbstractSet[str]  # kinds that hold now, of those judged before this one
-    ecg: NDArray[np.float32] | None = None  # (sample,) the window, normalised, with the beat at dsp.windows.R_INDEX
+    shapes: Shapes  # of the beats, this one the last
+    ecg_mv: NDArray[np.float64]  # (sample,) the window; with the beat, if there is one, at dsp.windows.R_INDEX
     refused: int = 0  # candidates of the last 4 s that the detector took for no beats: how busy a line without beats is
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import fmean
 
+import numpy as np
+
 from daemon import config as cfg
 from daemon.messages import BeatClass
 from daemon.moment import Evidence, Finding, Moment, Rule
@@ -15,9 +17,21 @@ from daemon.rhythm_rules import AtrialFibrillation
 from daemon.tachycardia import Tachycardia
 from daemon.waves import Fibrillation, either
 from dsp.signal import RATE_HZ
+from dsp.windows import R_INDEX
 
 MOST_MISSING = 0.25
 """Of the last 4 s. With more, no beat seen does not mean that there was none."""
+
+MOST_UNCOUNTED = 1.75
+"""What since the last beat is so many times as large as beats are is no silent heart, but motion, or beats that the
+detector cannot make out. In vfdb and challenge2015 true asystoles have up to 1.8, and 9 of 14 false ones more."""
+
+MOST_REFUSED = 5
+"""Of the candidates of 4 s that the detector took for no beats. In the true asystoles of vfdb and challenge2015 it
+refused 0 to 3; where beats were there that it could not make out, or noise, 6 to 22."""
+
+T_WAVE_S, QRS_S = 0.4, 0.2
+"""What belongs to the beat before, and to the one that ends the silence."""
 
 HYSTERESIS = 0.05
 """Of a heart-rate limit: the rate must come back by this much before the alarm ends."""
@@ -30,7 +44,8 @@ one long pause, which has its own kind."""
 class Asystole:
     """No beat for some seconds, though the signal is fit and does not fibrillate; ends with a beat.
 
-    Withheld only by what raises ventricular fibrillation or tachycardia if it goes on, so that one is always raised.
+    Withheld by what raises ventricular fibrillation or tachycardia if it goes on, so that one is always raised; and
+    while the line is busy, which is told as noise if it goes on.
     """
 
     def __init__(self, limits: cfg.Asystole, fibrillation: cfg.Fibrillation) -> None:
@@ -43,7 +58,7 @@ class Asystole:
         if moment.standing & {"ventricular_fibrillation", "ventricular_tachycardia"}:
             return None
         if standing:
-            if moment.beat is not None:
+            if moment.beat is not None and not moment.beat.slight:
                 return replace(standing, end=moment.beat.r_peak)
             self._standing = standing
         else:
@@ -52,15 +67,34 @@ class Asystole:
         return standing
 
     def _begun(self, moment: Moment) -> Finding | None:
-        fibrillates = either(moment.rhythm) >= self._fibrillation.on_probability
-        if fibrillates or moment.missing > MOST_MISSING:
+        if either(moment) >= self._fibrillation.on_probability or moment.missing > MOST_MISSING:
             return None
-        if moment.beat is None:
+        if is_busy(moment):
+            return None
+        if moment.beat is None or moment.beat.slight:
             onset, no_beat_s, end = moment.quiet_since, (moment.at - moment.quiet_since) / RATE_HZ, None
         else:  # the next window would have told, but the beat came first
             no_beat_s, end = moment.beat.rr_s or 0.0, moment.beat.r_peak
             onset = end - round(no_beat_s * RATE_HZ)
         return Finding(onset, {"no_beat_s": round(no_beat_s, 2)}, end) if no_beat_s >= self._limits.no_beat_s else None
+
+
+def is_busy(moment: Moment) -> bool:
+    """Whether more goes on since the last beat than in any silent heart."""
+    return moment.refused > MOST_REFUSED or uncounted(moment) > MOST_UNCOUNTED
+
+
+def uncounted(moment: Moment) -> float:
+    """How large the signal is since the last beat, peak to peak, beside the wearer's QRS complexes; 0 if not known."""
+    usual_mv = moment.shapes.usual_mv
+    if usual_mv is None:
+        return 0.0
+    if moment.beat is None:
+        end, silent = len(moment.ecg_mv), moment.at - moment.quiet_since
+    else:
+        end, silent = R_INDEX - round(QRS_S * RATE_HZ), round((moment.beat.rr_s or 0.0) * RATE_HZ)
+    start = max(0, end - silent + round(T_WAVE_S * RATE_HZ))
+    return float(np.ptp(moment.ecg_mv[start:end])) / max(usual_mv, 0.001) if start < end else 0.0
 
 
 class RunOf:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean
+
+import numpy as np
 
 from daemon import config as cfg
 from daemon.moment import Finding, Moment
@@ -15,9 +16,22 @@ CLEARLY = 2.0
 """So many times as likely a tachycardia must be for a fibrillation that stands to be over."""
 
 
-def either(rhythm: Mapping[str, float]) -> float:
+LEAST_MV = 0.1
+"""Peak to peak in 4 s. A quieter line is none of either, whatever hiss looks like once it is magnified: the finest
+fibrillation of vfdb and cudb has 0.3 mV."""
+
+
+def either(moment: Moment) -> float:
     """The probability of ventricular fibrillation or tachycardia: one is told from the other much less surely."""
-    return rhythm["ventricular_fibrillation"] + rhythm.get("ventricular_tachycardia", 0.0)
+    return sum(_seen(moment))
+
+
+def _seen(moment: Moment) -> tuple[float, float]:
+    """The probabilities of fibrillation and of tachycardia."""
+    if np.ptp(moment.ecg_mv) < LEAST_MV:
+        return 0.0, 0.0
+    rhythm = moment.rhythm
+    return rhythm["ventricular_fibrillation"], rhythm.get("ventricular_tachycardia", 0.0)
 
 
 class Waves:
@@ -30,10 +44,11 @@ class Waves:
 
     def add(self, moment: Moment) -> None:
         span = int((self._limits.sustained_s + 1.0) * RATE_HZ)
-        self._seen.append((moment.at, moment.rhythm["ventricular_fibrillation"], either(moment.rhythm)))
+        fibrillation, tachycardia = _seen(moment)
+        self._seen.append((moment.at, fibrillation, fibrillation + tachycardia))
         while self._seen[0][0] < moment.at - span:
             self._seen.popleft()
-        if either(moment.rhythm) >= self._limits.on_probability:
+        if fibrillation + tachycardia >= self._limits.on_probability:
             self.last = moment.at
 
     @property

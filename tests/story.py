@@ -8,12 +8,29 @@ from daemon import config as cfg
 from daemon.alerts import AlertBook
 from daemon.episodes import Episodes
 from daemon.history import History
+from daemon.likeness import Shapes
 from daemon.moment import Moment
 from daemon.rules import rules_of
 from dsp.signal import RATE_HZ
+from dsp.windows import R_INDEX, WINDOW_SAMPLES
 
 DECIDED_S = 0.6  # from an R peak to the sample with which its window is complete
-TIME_OUT_S = 1.5
+TIME_OUT_S, AGAIN_S = 1.5, 1.0
+
+
+WANDER_MV = 0.06 * np.sin(np.arange(WINDOW_SAMPLES) / 40.0)
+"""What a line without beats looks like: 0.12 mV peak to peak."""
+
+WIDTH = {"V": 9.0}
+"""Samples from the middle of a QRS complex to where it has fallen to a third; of others 5."""
+
+
+def window_of(letter: str) -> np.ndarray:
+    """A window with such a beat at R, in mV: a ventricular one is wide, and points the other way."""
+    place = (np.arange(WINDOW_SAMPLES) - R_INDEX) / WIDTH.get(letter, 5.0)
+    qrs = np.exp(-(place**2)) - 0.3 * np.exp(-((place - 2.0) ** 2))
+    ecg_mv: np.ndarray = WANDER_MV + (-1.2 if letter == "V" else 1.0) * qrs
+    return ecg_mv
 
 
 class Story:
@@ -23,6 +40,9 @@ class Story:
         limits = limits or cfg.Alerts()
         self.rules = rules_of(limits)
         self.history = History()
+        self.shapes = Shapes()
+        self.quiet_since = 0
+        self.quiet = False  # the last window was without a beat
         self.book = AlertBook(limits, "test")
         self.r_peak = self.at = 0
         self.episodes = Episodes()
@@ -44,25 +64,41 @@ class Story:
         for letter, interval_s in zip(letters, intervals, strict=True):
             first = not self.r_peak
             self.r_peak += round(interval_s * RATE_HZ)
-            self.at = self.r_peak + round(DECIDED_S * RATE_HZ)
+            self.at, self.quiet = self.r_peak + round(DECIDED_S * RATE_HZ), False
             known = None if first or unknown_rr else interval_s
             wide = ventricular if ventricular is not None else 0.9 if letter == "V" else 0.0
-            self._tell(self.history.add(self.r_peak, self.at, known, letter, 0.9, wide), 0.0, probabilities, ecg)
+            ecg_mv = window_of(letter) if ecg is None else ecg
+            self.shapes.add(self.r_peak, ecg_mv)
+            slight = self.shapes.slight
+            self.quiet_since = self.quiet_since if slight else self.r_peak
+            beat = self.history.add(self.r_peak, self.at, known, letter, 0.9, wide, slight=slight)
+            self._tell(beat, ecg_mv, probabilities)
         return self
 
-    def silence(self, seconds: float, missing: float = 0.0, **probabilities: float) -> Story:
+    def silence(
+        self,
+        seconds: float,
+        missing: float = 0.0,
+        *,
+        ecg: np.ndarray = WANDER_MV,
+        refused: int = 0,
+        **probabilities: float,
+    ) -> Story:
         """Time-out windows for so long."""
         until = self.at + seconds * RATE_HZ
-        while self.at + TIME_OUT_S * RATE_HZ <= until:
-            self.at += round(TIME_OUT_S * RATE_HZ)
-            self._tell(None, missing, probabilities)
+        while self.at + (wait := round(RATE_HZ * (AGAIN_S if self.quiet else TIME_OUT_S))) <= until:
+            self.at, self.quiet = self.at + wait, True
+            self._tell(None, ecg, probabilities, missing, refused)
         return self
 
-    def _tell(self, beat, missing, probabilities, ecg=None) -> None:
+    def _tell(self, beat, ecg_mv, probabilities, missing=0.0, refused=0) -> None:
         rhythm = {"ventricular_fibrillation": 0.0, "atrial_fibrillation": 0.0, "noise": 0.0} | probabilities
         standing = set()
+        moment = Moment(
+            self.at, beat, self.quiet_since, rhythm, missing, self.history, standing, self.shapes, ecg_mv, refused
+        )
         for kind, rule in self.rules.items():
-            finding = rule(Moment(self.at, beat, self.r_peak, rhythm, missing, self.history, standing, ecg))
+            finding = rule(moment)
             if finding and finding.end is None:
                 standing.add(kind)
             self.changes += self.episodes.note(kind, finding, self.at)

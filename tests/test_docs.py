@@ -10,10 +10,12 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
 from daemon.history import History
 from daemon.kinds import Kind
+from daemon.likeness import Shapes
 from daemon.links import LINKS, UNNUMBERED, Frame, Link
 from daemon.moment import Finding, Moment
 
@@ -74,7 +76,7 @@ def test_the_rule_that_the_page_adds_is_one():
     for n, letter in enumerate("NNNNVNVNVVN"):
         at = 200 * (n + 1)
         beat = history.add(at, at + 150, 0.8, letter, 0.9, 0.0)
-        told.append(found(Moment(at + 150, beat, at, {}, 0.0, history, set())))
+        told.append(found(Moment(at + 150, beat, at, {}, 0.0, history, set(), Shapes(), np.zeros(1000))))
     assert [each and (each.onset, each.evidence) for each in told[7:]] == [
         None,
         (800, {"beats": 6}),

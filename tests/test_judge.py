@@ -23,7 +23,8 @@ UNFIT = [fitness for fitness in Fitness if fitness is not Fitness.GOOD]
 NO_SIGNAL = [fitness for fitness in UNFIT if fitness is not Fitness.NOISY]
 
 
-_FLAT = np.zeros((1, 1, 1, 1000), np.float32)
+_WAVES = np.sin(np.arange(1000) / 10.0).astype(np.float32).reshape(1, 1, 1, 1000)
+"""What every window looks like: the network's word alone says what it is."""
 
 
 class Told:
@@ -73,11 +74,7 @@ class Told:
 
     def _window(self, beat, missing) -> None:
         self.hears(
-            self.judge.window(
-                Window(
-                    self.at, beat, np.zeros((1, 1, 1, 1000), np.float32), missing, self.fitness, np.zeros(0, np.float32)
-                )
-            )
+            self.judge.window(Window(self.at, beat, _WAVES, 1.0, missing, self.fitness, np.zeros(0, np.float32)))
         )
 
     def hears(self, told) -> None:
