@@ -1,31 +1,64 @@
 """What chain and network said of a recording, kept, so that decisions can be tried again in no time.
 
 A tape holds for one model and one signal chain. What it does not hold are the decisions: beats, rules, alerts.
+Tapes lie in `build/tapes`, in a folder for each chain and model: 0.7 GB for all records that alarms are tuned on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import pickle
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+import dsp
 from daemon.alerts import AlertEvent
-from daemon.config import Alerts
+from daemon.app import find_model
+from daemon.config import Alerts, Config
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Judge
+from daemon.moment import Rule
 from dsp.signal import Window
-from engines.backend import Backend
+from engines.backend import Backend, open_backend
 from engines.model import Head
+from rhythmd import analysis
 from rhythmd.analysis import Analysis, Source, collected, judged
+from rhythmd.recording import read
+from training.splits import ROOT
 
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]  # of a method of the judge
 Answers = tuple[np.ndarray, ...]
 
 _KEPT = np.float16
 """Of the windows: fine enough for how alike two beats are, and half as large."""
+
+
+def tape_of(record: Path) -> Tape:
+    """Of a WFDB record; kept, so that the next time costs nothing. Keeping is the work of one process a record."""
+    model = find_model(Config().engine.model)
+    kept = ROOT / "build" / "tapes" / f"{model.id}-{_chain()}" / f"{record.parent.name}-{record.name}.pickle"
+    if kept.exists():
+        tape: Tape = pickle.loads(kept.read_bytes())
+        return tape
+    with open_backend("onnxruntime", model) as backend:
+        tape = Tape(read(str(record)), backend, model.manifest.heads)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_suffix(".part")
+    unfinished.write_bytes(pickle.dumps(tape))
+    unfinished.replace(kept)
+    return tape
+
+
+def _chain() -> str:
+    """Names what stands before the judge: another one would have asked other things."""
+    files = sorted(path for path in Path(dsp.__path__[0]).rglob("*") if path.suffix in {".py", ".npz"})
+    files.append(Path(analysis.__file__))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
 
 
 class Tape:
@@ -39,9 +72,9 @@ class Tape:
         for _ in judged(recording, cast("Judge", _Listener(judge, self._calls))):
             pass
 
-    def judged_by(self, alerts: Alerts) -> Analysis:
-        """What would have been said with these thresholds."""
-        judge = Judge(_Player(self._answers), self._heads, alerts, origin=self._name)
+    def judged_by(self, alerts: Alerts, rules: Mapping[str, Rule] | None = None) -> Analysis:
+        """What would have been said with these thresholds, or by these rules."""
+        judge = Judge(_Player(self._answers), self._heads, alerts, origin=self._name, rules=rules)
         return collected(self._said(judge))
 
     def _said(self, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
