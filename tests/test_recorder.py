@@ -28,9 +28,9 @@ from tests.recording import RecordProcess, read_everything
 from tests.running import MANY_ALERTS, Place, eventually, many
 from tests.test_deploy import run, settings, tool
 
-KILLS = int(many("RHYTHMD_KILLS", 3, 200))
-CUTS = int(many("RHYTHMD_CUTS", 3, 50))
-SPEED = 10.0
+KILLS = int(many("RHYTHMD_KILLS", 2, 60))
+CUTS = int(many("RHYTHMD_CUTS", 2, 60))
+SPEED = 20.0
 LOST_S = 2.0
 RECORDING = excerpt(shipped(), 300, 180)
 UNIT = Path(__file__).parents[1] / "systemd" / "rhythmd-recorder.service"
@@ -108,7 +108,7 @@ def test_a_recorder_killed_at_any_instant_has_lost_2_s_at_most_and_all_that_is_l
                 while newest_on_disk(recorder.folder) == before:
                     witness.watch(0.1)
                 began_s = monotonic()
-                witness.watch(chance.choice([chance.uniform(0, 0.3), chance.uniform(0, 4), chance.uniform(3, 8)]))
+                witness.watch(chance.choice([chance.uniform(0, 0.3), chance.uniform(0, 4), chance.uniform(2.5, 5)]))
                 recorder.process.send_signal(signal.SIGKILL)
                 died_s = monotonic()
                 recorder.process.wait()
@@ -119,10 +119,10 @@ def test_a_recorder_killed_at_any_instant_has_lost_2_s_at_most_and_all_that_is_l
             witness.watch(chance.uniform(0, 0.5))
         with recorder.running():
             eventually((recorder.folder / "strips").exists)
-            witness.watch(8.0)
+            witness.watch(5.0)
             assert recorder.end() == 0
         told = {alert.id for _, alert in witness.alerts[first:]}
-    assert killed >= 1
+    assert killed >= KILLS // 5
     records = read_everything(recorder.folder)
     assert not list(recorder.folder.rglob("*.notes")) + list(recorder.folder.rglob(".*.new"))
     assert witness.agrees(recorder.folder / "hours") > 250 * KILLS
@@ -137,13 +137,17 @@ def test_alerts_missed_while_it_was_down_are_noted_without_signal(tmp_path):
     with watched(tmp_path) as (recorder, witness, _):
         with recorder.running():
             eventually((recorder.folder / "strips").exists)
-            witness.watch(3.0)
+            witness.watch(2.0)
             assert recorder.end() == 0
-        witness.watch(14.0)  # 140 s of the patient's
-        missed = {alert.id for _, alert in witness.alerts[-2:]}
+        down = len(witness.alerts)
+        begun = witness.newest(monotonic())
+        while witness.newest(monotonic()) < begun + 150 * 250:
+            witness.watch(0.2)
+        missed = {alert.id for _, alert in witness.alerts[down:]}
+        assert len(missed) > 5
         with recorder.running():
             eventually(lambda: missed <= {one.opened.id for one in read_all(recorder.folder / "strips")})
-            witness.watch(8.0)
+            witness.watch(4.0)
             assert recorder.end() == 0
     kept = {one.opened.id: one for one in read_all(recorder.folder / "strips")}
     gone = [one for one in kept.values() if one.signal == "none"]
@@ -158,7 +162,7 @@ def test_alerts_missed_while_it_was_down_are_noted_without_signal(tmp_path):
 
 def test_a_recorder_that_is_frozen_or_killed_delays_no_alert(tmp_path):
     with watched(tmp_path) as (recorder, witness, _):
-        for _ in range(3):
+        for _ in range(2):
             with recorder.running():
                 eventually((recorder.folder / "strips").exists)
                 witness.watch(2.0)

@@ -29,6 +29,12 @@ from rhythmd.records.form import COUNT_BYTES, MISSING, About, Counts
 NOTES = ".notes"
 
 
+AHEAD_BYTES = 8 * 4096
+"""Whole blocks of the file system: those it allocates anew are written before the length that includes them is."""
+
+_NOTHING = np.full(AHEAD_BYTES // COUNT_BYTES, MISSING, "<i2").tobytes()
+
+
 class GrowingHour:
     """What was added survives the process at once, and the power after `sync`."""
 
@@ -37,10 +43,9 @@ class GrowingHour:
         self.about = about
         self.path = folder / about.name
         self.length = 0
-        self._room = 0  # bytes of the signal file, beyond `length` marked as missing
         self._noted = 0  # bytes
-        self._signal = _open(self.path.with_suffix(".dat"))
-        self._notes = _open(self.path.with_suffix(NOTES))
+        self._signal = _Ahead(self.path.with_suffix(".dat"), _NOTHING)
+        self._notes = _Ahead(self.path.with_suffix(NOTES), b"\n" * AHEAD_BYTES)
         try:
             self.add(counts, 0)
             self.sync()
@@ -56,37 +61,51 @@ class GrowingHour:
 
     def add(self, counts: bytes, at: int) -> None:
         """Samples for position `at`, which is at its end or beyond: what lies between is missing."""
-        begin, end = COUNT_BYTES * at, COUNT_BYTES * at + len(counts)
-        while end > self._room:
-            _write(self._signal, _NOTHING, self._room)
-            os.fdatasync(self._signal)
-            self._room += len(_NOTHING)
-        _write(self._signal, counts, begin)
-        self.length = end // COUNT_BYTES
+        self._signal.write(counts, COUNT_BYTES * at)
+        self.length = at + len(counts) // COUNT_BYTES
 
     def note(self, at: int, symbol: str, aux: str = "") -> None:
         line = f"{at}\t{symbol}\t{' '.join(aux.split())}\n".encode()
-        _write(self._notes, line, self._noted)
+        self._notes.write(line, self._noted)
         self._noted += len(line)
 
     def sync(self) -> None:
-        os.fdatasync(self._signal)
-        os.fdatasync(self._notes)
+        self._signal.sync()
+        self._notes.sync()
 
     def close(self) -> None:
         """It is left as it is; `finish` does the rest."""
-        os.close(self._signal)
-        os.close(self._notes)
+        self._signal.close()
+        self._notes.close()
 
 
-AHEAD_BYTES = 8 * 4096
-"""Whole blocks of the file system: those it allocates anew are written before the length that includes them is."""
+class _Ahead:
+    """A file that is some blocks ahead of what was written to it, with something that says nothing.
 
-_NOTHING = np.full(AHEAD_BYTES // COUNT_BYTES, MISSING, "<i2").tobytes()
+    So forcing it to the disk costs the blocks that were written to, and no change of the file system's own books.
+    """
 
+    def __init__(self, path: Path, filling: bytes) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
+        self._filling = filling
+        self._room = 0  # bytes that it has
+        self._changed = False
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
+    def write(self, data: bytes, at: int) -> None:
+        while at + len(data) > self._room:
+            _write(self._file, self._filling, self._room)
+            os.fdatasync(self._file)
+            self._room += len(self._filling)
+        _write(self._file, data, at)
+        self._changed = True
+
+    def sync(self) -> None:
+        if self._changed:
+            os.fdatasync(self._file)
+            self._changed = False
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 def _write(file: int, data: bytes, at: int) -> None:
