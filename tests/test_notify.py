@@ -141,7 +141,7 @@ def test_what_fails_is_tried_again_said_once_and_no_secret_is_ever_shown(tmp_pat
     with Broadcast(tmp_path) as daemon, receiver() as phone, receiver() as works:
         phone.answer = lambda message: 503 if failing or SECRET not in message["path"] else 200
         program = Program(tmp_path, "notify", settings(daemon.address, phone.port, works.port))
-        with program.running() as process:
+        with program.running("import rhythmd.notify.pace as pace; pace.FIRST_RETRY_S = 0.5") as process:
             daemon.opens("asystole", "a-1")
             eventually(lambda: has(works, "a-1"))  # the contact's other address does not wait for this one
             eventually(lambda: counts(tmp_path).get("failed", 0) >= 2)

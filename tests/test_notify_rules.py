@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.config import ConfigError
+from daemon.ledger import connect
 from daemon.messages import Alert, Answered, Status
 from rhythmd.notify import pace
 from rhythmd.notify.calls import MOST_CASES, Calls
 from rhythmd.notify.config import DAEMON_LOST, DEFAULT_FILE, Contact, Rule, Settings, check
+from rhythmd.notify.outbox import SCHEMA, Outbox
 from rhythmd.notify.pace import Waiting, fresh, in_hours, obsolete, ready, too_many
 from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
 from rhythmd.notify.sending import targets_of
@@ -376,6 +379,16 @@ def test_repeats_that_still_wait_when_somebody_answers_are_not_sent():
 def test_when_too_many_wait_the_oldest_of_the_least_urgent_go():
     many = waiting(notice("1", "high"), notice("2", "low"), notice("3", "medium"), notice("4", "low"))
     assert [one.notice.case.alert.id for one in too_many(many, 2)] == ["2", "4"]
+
+
+def test_what_another_version_stored_and_this_one_cannot_read_is_left_out_and_counted():
+    one = notice("a")
+    with closing(connect(":memory:", SCHEMA)) as db:
+        outbox = Outbox(db)
+        outbox.keep({}, {one.case.key: one.case}, {}, waiting(one), 0.0)
+        db.execute("insert into kept values ('x', '{}')")
+        db.execute("insert into waiting (key, target, body) values ('x', 'y', 'nonsense')")
+        assert (outbox.cases(), [row.notice for row in outbox.waiting()], outbox.unread) == ([one.case], [one], 2)
 
 
 # What it says.
