@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rhythmd.records import records_folder
+from rhythmd.records import find_records
 from rhythmd.records.keeping import Signal, read_kept
 from rhythmd.settings import Source
-
-INSTALLED = Path("/var/lib/rhythmd-recorder")
 
 
 def folder_of(source: Source) -> Path:
     """As configured; else the installed recorder's, else one's own."""
-    if source.records:
-        return Path(source.records)
-    return INSTALLED if INSTALLED.exists() else records_folder()
+    return Path(source.records) if source.records else find_records()
 
 
 def is_recorded(folder: Path) -> bool:
