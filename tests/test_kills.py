@@ -1,7 +1,7 @@
 """Processes killed at random instants while a replayed recording raises alerts: nothing is lost, nothing is told twice.
 
 RHYTHMD_KILLS says how many, a few by default. SIGKILL takes a process, not the machine: what `synchronous = FULL` adds,
-that a commit survives a power cut, cannot be seen here.
+that a commit survives a power cut, is seen by `make test-vm`.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def essence(alert: Alert) -> tuple:
 
 
 def comes_back_when_plugged_in_again(on: Rehearsal) -> str:
-    gone_s, back_s = [], []
+    gone_s, back_s, restarts = [], [], on.service("NRestarts")
     with (
         on.subscriber() as subscriber,
         on.worn(Player(patient.make("sinus 60", 1).recording, "rhythmd", loop=True)) as wearer,
@@ -188,7 +188,7 @@ def comes_back_when_plugged_in_again(on: Rehearsal) -> str:
     assert isinstance(before, Status)
     assert isinstance(after, Status)
     assert after.link.connections == before.link.connections + REPLUGS, (before, after)
-    assert on.service("NRestarts") == ["0"]
+    assert on.service("NRestarts") == restarts
     return (
         f"{REPLUGS} times: `patch_lost` told {max(gone_s):.1f} s after the plug was drawn at most, samples again "
         f"{max(back_s):.1f} s after it was back; no restart; `rhythmd status` there: {' / '.join(verdict.splitlines())}"
