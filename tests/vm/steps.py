@@ -204,9 +204,11 @@ def is_started_again_when_a_room_hangs(on: Rehearsal) -> str:
     with on.subscriber() as subscriber, on.worn(player):
         wait_for(subscriber, is_status(port="open", silent=False, quality="good"))
         at_s = monotonic()
-        on.machine.run("touch /run/rehearsal/hang")
+        (before,) = on.service("NRestarts")
         on.machine.run(
-            "until [ $(systemctl show rhythmd -P NRestarts) = 1 ]; do sleep 0.5; done; rm /run/rehearsal/hang"
+            "touch /run/rehearsal/hang\n"
+            f"while [ $(systemctl show rhythmd -P NRestarts) = {before} ]; do sleep 0.5; done\n"
+            "rm /run/rehearsal/hang"
         )
         restarted_s = monotonic() - at_s
         forget(subscriber)
