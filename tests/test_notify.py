@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -252,6 +253,23 @@ def test_the_test_says_which_address_fails_and_who_is_no_contact(tmp_path):
     assert unknown.returncode == 2
     assert "contact anna: urls: apprise does not understand number 1 (jsom://...)" in unknown.stderr
     assert SECRET not in unknown.stderr
+
+
+def test_a_daemon_a_rule_or_an_address_that_is_gone_from_the_file_takes_its_alerts_along(tmp_path):
+    with Broadcast(tmp_path) as daemon, receiver() as phone:
+        program = Program(tmp_path, "notify", settings(daemon.address, free_port(), rule="repeat_min = 0.01"))
+        program.configure(program.config.read_text().replace("repeat_min = 0.0\n", ""))
+        with program.running():
+            daemon.opens("asystole", "a-1")
+            eventually(lambda: counts(tmp_path).get("failed", 0) >= 1)
+        changed = program.config.read_text().replace("bed-3", "bed-7").replace('name = "all"', 'name = "other"')
+        program.configure(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{phone.port}", changed))
+        with program.running() as process:
+            eventually(lambda: has(phone, "Asystole at bed-7"))  # what stands, of the new name
+            sleep(1.5)
+            assert program.end(process) == 0
+        assert not has(phone, "bed-3")
+        assert "messages are not sent: no longer in the configuration" in program.said
 
 
 def test_a_service_finds_what_systemd_hands_over(tmp_path):

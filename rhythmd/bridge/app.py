@@ -70,7 +70,7 @@ class Bridge:
     def __init__(self, settings: Settings, device: str, outbox: Outbox, link: Link) -> None:
         self._settings, self._device = settings, device
         self._outbox, self._link = outbox, link
-        self._folders = {source.name: folder_of(source) for source in settings.daemon}
+        self._sources = {source.name: source for source in settings.daemon}
         self._unstored: list[tuple[Heard, Post | None]] = []  # while the disk takes nothing
         self._hurried: set[str] = set()  # ids of those that were published all the same
         self._confirmed: list[Row] = []  # that are still on disk
@@ -150,7 +150,7 @@ class Bridge:
 
     def _wanted(self, heard: Heard) -> Wanted | None:
         alert = heard.received.message
-        there = self._settings.publish.strips and is_recorded(self._folders[heard.daemon])
+        there = self._settings.publish.strips and is_recorded(folder_of(self._sources[heard.daemon]))
         if not (there and isinstance(alert, Alert) and alert.state == "open"):
             return None
         return Wanted(alert.id, heard.daemon, alert.patch, alert.kind, time())
@@ -160,7 +160,8 @@ class Bridge:
             return
         self._looked_s = monotonic()
         for each in self._outbox.wanted():
-            folder = self._folders.get(each.daemon)
+            source = self._sources.get(each.daemon)  # it may be gone from the configuration
+            folder = folder_of(source) if source else None
             there = strip_of(folder, each.alert) if folder else "none"
             topic = topic_of(self._settings.publish.prefix, self._device, each.daemon, f"strip.{each.kind}")
             post = post_of(folder, each, topic, self._device) if folder and there in ("whole", "part") else None

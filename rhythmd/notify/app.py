@@ -101,8 +101,9 @@ class Teller:
         self._outbox = outbox
         self._begin = begin
         self._now_s = Clock(outbox.newest_s())
-        lost_s, cases, silent = settings.daemon_lost_s, outbox.cases(), outbox.silent()
-        self._calls = Calls(settings.rule, lost_s=lost_s, cases=cases, silent=silent)
+        followed = {source.name for source in settings.daemon}
+        cases = [case for case in outbox.cases() if case.daemon in followed]  # of others no answer would ever come
+        self._calls = Calls(settings.rule, lost_s=settings.daemon_lost_s, cases=cases, silent=outbox.silent())
         self._album = Album(settings.daemon)
         self._looked_s = 0.0
         self._too_old = 0

@@ -18,14 +18,15 @@ class Album:
     """Pictures, one drawn at a time; the last one is kept, since several are sent it."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
-        self._folders = {source.name: folder_of(source) for source in sources}
+        self._sources = {source.name: source for source in sources}
         self._drawing = threading.Lock()
         self._last: tuple[tuple[Path, str], bytes | None] | None = None
         self._told = False
 
     def has(self, daemon: str, alert_id: str) -> bool:
         """Whether the strip is there, with its last seconds."""
-        return strip_of(self._folders[daemon], alert_id) in ("whole", "part")
+        source = self._sources.get(daemon)  # it may be gone from the configuration
+        return source is not None and strip_of(folder_of(source), alert_id) in ("whole", "part")
 
     def of(self, notices: Sequence[Notice]) -> bytes | None:
         """PNG of the most urgent of them, where its strip is whole."""
@@ -33,7 +34,7 @@ class Album:
         if not there:
             return None
         case = min(there, key=lambda one: URGENCY.index(one.case.alert.priority)).case
-        wanted = self._folders[case.daemon], case.alert.id
+        wanted = folder_of(self._sources[case.daemon]), case.alert.id
         with self._drawing:
             if self._last is None or self._last[0] != wanted:
                 self._last = wanted, self._drawn(*wanted)
