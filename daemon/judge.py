@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from math import log
 
 import numpy as np
 
@@ -179,14 +180,16 @@ class Judge:
         letter, probability, ventricular = LETTERS[label], probabilities[label], probabilities["ventricular"]
         if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
             letter, probability, ventricular = "Q", 0.0, 0.0
-        elif letter == "S" and self._af_likely():
-            letter, probability = "N", probabilities["normal"]  # in AF every beat comes irregularly
+        elif letter == "S" and self._explained_by_af(probability, probabilities["normal"]):
+            letter, probability = "N", probabilities["normal"]
         slight = letter != "Q" and self._shapes.slight
         if not slight:
             self._quiet_since = max(self._quiet_since, window.beat.r_peak)
         r_peak, at, rr_s = window.beat.r_peak, window.at, window.beat.rr_s
         return self.history.add(r_peak, at, rr_s, letter, probability, ventricular, slight=slight)
 
-    def _af_likely(self) -> bool:
+    def _explained_by_af(self, premature: float, normal: float) -> bool:
         rule = self._rules.get("atrial_fibrillation")
-        return isinstance(rule, AtrialFibrillation) and rule.likely
+        if not isinstance(rule, AtrialFibrillation):
+            return False
+        return log(premature / max(normal, 1e-9)) <= rule.against_premature

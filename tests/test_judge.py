@@ -107,12 +107,27 @@ def test_a_beat_with_half_of_its_window_missing_is_not_classified():
     assert told.out[1].probability == 0.0
 
 
-def test_supraventricular_beats_are_called_normal_while_atrial_fibrillation_is_likely():
-    irregular = [0.62, 0.95, 0.71, 0.55, 1.02]
-    told = Told().beats(30, irregular, atrial_fibrillation=0.99)
-    told.beats(1, supraventricular=0.8, normal=0.15, atrial_fibrillation=0.99)
-    assert (told.out[-1].beat, told.out[-1].probability) == ("N", 0.15)
-    assert told.opened == []  # likely, long before it has persisted
+IRREGULAR_S = np.random.default_rng(1).uniform(0.5, 1.1, 60).round(2).tolist()
+
+
+def test_no_beat_is_called_supraventricular_while_atrial_fibrillation_lasts_however_sure_the_network_is():
+    told = Told().beats(60, IRREGULAR_S, atrial_fibrillation=0.6)
+    told.beats(1, supraventricular=0.99, normal=0.01, atrial_fibrillation=0.6)
+    assert (told.out[-1].beat, told.out[-1].probability) == ("N", 0.01)
+    assert [each.kind for each in told.episodes] == ["atrial_fibrillation"]
+
+
+@pytest.mark.parametrize(("supraventricular", "called"), [(0.55, "N"), (0.9, "S")])
+def test_while_fibrillation_is_no_more_than_likely_a_beat_must_be_the_more_surely_premature(supraventricular, called):
+    told = Told().beats(60, IRREGULAR_S, atrial_fibrillation=0.03)
+    told.beats(1, supraventricular=supraventricular, normal=1 - supraventricular, atrial_fibrillation=0.03)
+    assert told.episodes == []
+    assert told.out[-1].beat == called
+
+
+def test_in_a_regular_rhythm_a_beat_is_premature_as_soon_as_the_network_finds_it_so():
+    told = Told().beats(30, [0.8]).beats(1, supraventricular=0.51, normal=0.49)
+    assert told.out[-1].beat == "S"
 
 
 @pytest.mark.parametrize(
