@@ -8,17 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from wfdb import rdann
 
 from daemon.config import Alerts, Config, FrequentPvc
 from rhythmd import archive, unfinished
 from rhythmd.archive import Findings, Job, Watch, do
 from rhythmd.recording import shipped
 from tests.conftest import write_record
-from tests.test_analysis import with_losses
+from tests.test_analysis import HEADS, with_losses
 
 OUTPUTS = ("r.rhy", "r.alerts.jsonl", "r.analysis.json")
 ALERTS = Config(alerts=Alerts(frequent_pvc=FrequentPvc(per_minute=2)))
@@ -75,6 +77,33 @@ def test_an_analysis_stopped_every_so_many_blocks_gives_the_same_bytes(record, w
     assert len(outcomes) == -(-60 // every)
     assert results(asked) == whole
     assert sorted(path.name for path in asked.directory.iterdir()) == sorted(OUTPUTS)
+
+
+class Counting:
+    """An engine that changes its mind every seven windows since it was last told to forget."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def infer(self, *_):
+        self.states = {"windows": self.states["windows"] + 1}
+        turns = int(self.states["windows"]) // 7
+        likely = [np.linspace(0.9, 0.1, len(head.labels), dtype=np.float32) for head in HEADS]
+        return tuple(np.roll(each, turns)[None] for each in likely)
+
+    def forget(self) -> None:
+        self.states = {"windows": np.zeros(())}
+
+
+def test_what_the_engine_remembers_is_put_away_too(record, monkeypatch):
+    monkeypatch.setattr(archive, "open_backend", lambda *_: nullcontext(Counting()))
+    asked, whole = job(record, "cut"), job(record, "whole")
+    assert do(whole) == "done"
+    assert do(asked, Watch(stop=After(25))) == "stopped"
+    assert do(asked) == "done"
+    assert results(asked) == results(whole)
+    letters = set(np.array(rdann(str(whole.directory / "r"), "rhy").symbol))
+    assert {"N", "S", "V"} <= letters
 
 
 def test_what_was_put_away_is_not_begun_anew(record):

@@ -164,4 +164,4 @@ def _bar(records: list[str]) -> Any:
 
     hours = sum(duration_s(record) for record in records) / 3600
     form = "{l_bar}{bar}| {n:.1f} of {total:.1f} h of ECG [{elapsed}<{remaining}, {rate_fmt}]"
-    return tqdm(total=hours, unit=" h", smoothing=0.05, disable=None, bar_format=form)
+    return tqdm(total=hours, unit="h", smoothing=0.05, disable=None, bar_format=form)
