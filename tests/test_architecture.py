@@ -36,6 +36,8 @@ PURE += [
     "daemon/messages.py",
     "ec57/*.py",
 ]
+PURE += [f"rhythmd/notify/{name}.py" for name in ("rules", "calls", "pace", "words")]
+PURE += [f"rhythmd/bridge/{name}.py" for name in ("topics", "payloads")]
 
 
 def modules(*patterns: str) -> list[Path]:
@@ -82,6 +84,15 @@ def test_each_vendor_is_known_in_one_place(vendor):
         "zmq": {f"daemon/{name}.py" for name in ("publish", "desk", "doors", "guard")},
     }
     assert known <= allowed[vendor]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "place"), [("apprise", "rhythmd/notify/sending.py"), ("paho", "rhythmd/bridge/broker.py")]
+)
+def test_who_carries_messages_is_known_in_one_place(vendor, place):
+    paths = [path for room in ROOMS for path in modules(f"{room}/**/*.py")]
+    known = [path for path in paths if vendor in {name.split(".")[0] for name in imports(path)}]
+    assert [str(path.relative_to(ROOT)) for path in known] == [place]
 
 
 def test_the_daemon_loads_no_tool_of_the_engines():

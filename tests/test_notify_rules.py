@@ -16,6 +16,7 @@ from daemon.config import ConfigError
 from daemon.ledger import connect
 from daemon.messages import Alert, Answered, Status
 from rhythmd.notify import pace
+from rhythmd.notify.app import untold_of
 from rhythmd.notify.calls import MOST_CASES, Calls
 from rhythmd.notify.config import DAEMON_LOST, DEFAULT_FILE, Contact, Rule, Settings, check
 from rhythmd.notify.outbox import SCHEMA, Outbox
@@ -23,6 +24,7 @@ from rhythmd.notify.pace import Waiting, fresh, in_hours, obsolete, ready, too_m
 from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
 from rhythmd.notify.sending import targets_of
 from rhythmd.notify.words import MOST_LINES, letter
+from rhythmd.settings import Source
 from tests.house import ALERT, BEGAN
 
 ROOT = Path(__file__).parents[1]
@@ -124,9 +126,7 @@ def test_the_first_rule_that_fits_decides_and_what_none_fits_is_told_nobody():
         Rule(name="events", contacts=("anna",), actions=("record",)),
     )
     found = {
-        (daemon, kind, priority, action): getattr(
-            rule_for(rules, daemon, alert(kind=kind, priority=priority, action=action)), "name", None
-        )
+        (daemon, kind, priority, action): getattr(rule_for(rules, daemon, kind, priority, action), "name", None)
         for daemon, kind, priority, action in (
             ("bed-3", "noise", "low", "alarm"),
             ("bed-4", "atrial_fibrillation", "medium", "alarm"),
@@ -139,6 +139,15 @@ def test_the_first_rule_that_fits_decides_and_what_none_fits_is_told_nobody():
     calls = calls_of(*rules)
     calls.heard("bed-4", alert(kind="noise", priority="low"), 0.0, age_s=0.0)
     assert calls.due(0.0) == []
+
+
+def test_high_priority_that_no_rule_fits_is_warned_of():
+    here, there = Source(name="here"), Source(name="there")
+    rule = Rule(name="r", contacts=("anna",), kinds=("asystole",), daemons=("here",))
+    assert "asystole" not in untold_of(Settings(daemon=(here,), rule=(rule,)))
+    assert "ventricular_fibrillation" in untold_of(Settings(daemon=(here,), rule=(rule,)))
+    assert "asystole" in untold_of(Settings(daemon=(here, there), rule=(rule,)))
+    assert untold_of(Settings(daemon=(here, there), rule=(rule, Rule(name="s", contacts=("anna",))))) == []
 
 
 def test_an_event_is_told_once_to_the_first_contact():

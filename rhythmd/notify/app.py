@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from time import monotonic, time
 from typing import Any
 
+from daemon.kinds import KINDS
 from daemon.messages import Message, Status
 from daemon.notify import notify
 from rhythmd.following import Broken, Following, Heard, check_sources
@@ -21,7 +22,7 @@ from rhythmd.notify.config import Settings
 from rhythmd.notify.outbox import MOST_WAITING, Outbox, Row, open_outbox
 from rhythmd.notify.pace import Pace, Waiting
 from rhythmd.notify.pictures import Album
-from rhythmd.notify.rules import Notice
+from rhythmd.notify.rules import Notice, rule_for
 from rhythmd.notify.sending import LONGEST_S, Target, send, targets_of
 from rhythmd.notify.words import letter
 from rhythmd.service import Stop, all_that_waits
@@ -63,6 +64,8 @@ def run(settings: Settings, folder: Path | None = None) -> int:
         with Following(settings.daemon, outbox.marks(), inbox) as following:
             notify("READY=1")
             log.info("ready: %d daemons, %d contacts", len(settings.daemon), len(settings.contact))
+            if untold := untold_of(settings):
+                log.warning("nobody is told of %s: no rule fits", ", ".join(untold))
             while not stop.asked:
                 items = all_that_waits(inbox, MOST_A_TURN)
                 teller.turn(items)
@@ -73,6 +76,13 @@ def run(settings: Settings, folder: Path | None = None) -> int:
         while teller.sending and monotonic() < until_s:  # or they would be sent again at the next start
             teller.hear_of(all_that_waits(inbox, MOST_A_TURN))
     return 0
+
+
+def untold_of(settings: Settings) -> list[str]:
+    """The kinds of high priority for which some daemon has no rule."""
+    high = [name for name, kind in KINDS.items() if kind.priority == "high"]
+    names = [daemon.name for daemon in settings.daemon]
+    return [kind for kind in high if not all(rule_for(settings.rule, name, kind, "high", "alarm") for name in names)]
 
 
 def _try(inbox: SimpleQueue[Any], target: Target, rows: tuple[Row, ...], album: Album) -> None:

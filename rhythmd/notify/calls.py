@@ -92,7 +92,7 @@ class Calls:
         if case := self._cases.get(key):
             self._cases[key], notices = heard_again(case, self._rule(key), alert, now_s)
             return notices
-        rule = rule_for(self._rules, daemon, alert)
+        rule = rule_for(self._rules, daemon, alert.kind, alert.priority, alert.action)
         if rule is None or (alert.state == "closed" and not (alert.latching and alert.action == "alarm")):
             return []
         if age_s > 3600 * rule.expire_h:

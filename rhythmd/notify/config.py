@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,8 +12,6 @@ from daemon.config import ConfigError
 from daemon.kinds import KINDS
 from daemon.messages import Priority
 from rhythmd.settings import Section, Source, check_names, read_settings
-
-log = logging.getLogger(__name__)
 
 DEFAULT_FILE = Path(__file__).parent / "default.toml"
 

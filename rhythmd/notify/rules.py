@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from daemon.messages import Alert, Priority
+from daemon.messages import Action, Alert, Priority
 from rhythmd.notify.config import Rule
 
 What = Literal["opened", "escalated", "repeated", "pictured", "ended", "answered"]
@@ -66,14 +66,14 @@ class Notice(Struct, frozen=True, kw_only=True):
         return "low" if self.what in ("ended", "answered") else self.case.alert.priority
 
 
-def rule_for(rules: Iterable[Rule], daemon: str, alert: Alert) -> Rule | None:
+def rule_for(rules: Iterable[Rule], daemon: str, kind: str, priority: Priority, action: Action) -> Rule | None:
     """The first that fits."""
     for rule in rules:
         if (
             (not rule.daemons or daemon in rule.daemons)
-            and (not rule.kinds or alert.kind in rule.kinds)
-            and (not rule.priorities or alert.priority in rule.priorities)
-            and alert.action in rule.actions
+            and (not rule.kinds or kind in rule.kinds)
+            and (not rule.priorities or priority in rule.priorities)
+            and action in rule.actions
         ):
             return rule
     return None
