@@ -9,12 +9,12 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.kinds import KINDS, rhythm_of
 from daemon.messages import Alert
 from dsp.signal import RATE_HZ
 from ec57.annotations import Annotation
 from rhythmd.records.form import MISSING, About, Counts
 from rhythmd.records.hour import Hour
+from rhythmd.records.naming import LATE_S, Episode, named, rhythm_named_by
 
 BEFORE_S, AFTER_S = 30.0, 30.0
 """Around an alert: before its onset, and after what the decision to raise it needed."""
@@ -149,21 +149,10 @@ def _with_alert(strip: Strip, alert: Alert, newest: Alert) -> Strip:
     end = len(strip.counts) if newest.end_sample is None else strip.about.position(newest.end_sample)
     marks = [mark for mark in strip.marks if not (mark.symbol == '"' and mark.aux.endswith(f", {alert.id}"))]
     note = Annotation(onset, '"', aux=f"{alert.action} {alert.kind} open, {alert.id}")
-    rhythm = KINDS[alert.kind].rhythm if alert.kind in KINDS else None
-    if rhythm and onset < end:
+    if rhythm := rhythm_named_by(alert):
         changes = [(mark.sample, mark.aux.lstrip("(")) for mark in marks if mark.symbol == "+"]
+        episode = Episode(onset, end, rhythm)
         marks = [mark for mark in marks if mark.symbol != "+"]
-        marks += [Annotation(at, "+", aux=f"({label}") for at, label in _renamed(changes, rhythm, onset, end)]
+        names = named(changes or [(0, "N")], [episode], late=LATE_S * RATE_HZ)
+        marks += [Annotation(int(at), "+", aux=f"({name}") for at, name in names if at < len(strip.counts)]
     return replace(strip, alert=newest, marks=tuple(_in_order([*marks, note])))
-
-
-_GRAVEST = [rhythm_of({kind}) for kind in KINDS]
-
-
-def _renamed(changes: list[tuple[int, str]], rhythm: str, onset: int, end: int) -> Iterable[tuple[int, str]]:
-    """The changes of rhythm, called `rhythm` from `onset` to `end` where nothing graver held."""
-    for at in sorted({0, onset, end, *(at for at, _ in changes)}):
-        held = next((label for place, label in reversed(changes) if place <= at), "N")
-        if onset <= at < end and (held not in _GRAVEST or held == "N" or _GRAVEST.index(rhythm) < _GRAVEST.index(held)):
-            held = rhythm
-        yield at, held

@@ -26,6 +26,7 @@ class Word:
 
     at_s: float
     text: str
+    aside: bool = False  # of another alert than the one that the strip is of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +85,7 @@ def _row(strip: Strip, ecg_mv: NDArray[np.float64], first: int, last: int) -> Ro
         tuple(Word((mark.sample - first) / rate_hz, mark.symbol) for mark in inside if mark.symbol in BEATS),
         tuple(rhythms),
         tuple(
-            Word((mark.sample - first) / rate_hz, told)
+            Word((mark.sample - first) / rate_hz, told, aside=_is_anothers(strip, mark))
             for mark in inside
             if mark.symbol == '"' and (told := _told(mark.aux))
         ),
@@ -94,6 +95,10 @@ def _row(strip: Strip, ecg_mv: NDArray[np.float64], first: int, last: int) -> Ro
 
 def rhythm(mark: Annotation) -> str:
     return mark.aux.lstrip("(")
+
+
+def _is_anothers(strip: Strip, note: Annotation) -> bool:
+    return strip.alert is not None and not note.aux.endswith(f", {strip.alert.id}")
 
 
 def _told(note: str) -> str:

@@ -149,7 +149,7 @@ def _say(axes: Any, row: Row, top: float) -> None:
         note = word in row.notes
         x = max(end_mm, LEFT_MM + word.at_s * MM_PER_S)
         text = f"▼ {word.text}" if note else f"{word.text}"
-        axes.text(x, top - 3.2, text, fontsize=6.5, color=WRONG if note else SOFT)
+        axes.text(x, top - 3.2, text, fontsize=6.5, color=WRONG if note and not word.aside else SOFT)
         end_mm = x + _width_mm(text)
 
 

@@ -17,6 +17,7 @@ from rhythmd.records.cutting import Strip, between, life_of, onset_utc
 from rhythmd.records.form import NO_SIGNAL
 from rhythmd.records.hour import Hour, hours
 from rhythmd.records.keeping import Kept, read_all, read_record
+from rhythmd.records.naming import LATE_S, Episode, named, rhythm_named_by
 from rhythmd.report.observed import Event, Observed, Span, joined
 
 LONGEST = timedelta(days=1)
@@ -37,6 +38,7 @@ def observe(folder: Path, times: tuple[datetime, datetime] | None) -> Observed:
     kept = list(read_all(folder / "strips"))
     marks = sorted(_marks(there, begin, length_s), key=lambda mark: mark[0])  # UTC may have been set back
     beats = [(at, symbol) for at, symbol, _ in marks if symbol in "NSVQ"]
+    events = tuple(_events(kept, there, begin, length_s))
     newest = there[-1].about
     return Observed(
         title=f"Patch {newest.patch}",
@@ -45,8 +47,8 @@ def observe(folder: Path, times: tuple[datetime, datetime] | None) -> Observed:
         duration_s=length_s,
         beat_s=np.array([at for at, _ in beats]),
         beat_kind=np.array([symbol for _, symbol in beats], dtype=str),
-        rhythms=tuple((at, aux.lstrip("(")) for at, symbol, aux in marks if symbol == "+"),
-        events=tuple(_events(kept, there, begin, length_s)),
+        rhythms=tuple(_rhythms(marks, events)),
+        events=events,
         received=joined(_received(there, begin, length_s)),
         strip=lambda span: _strip(folder / "strips", kept, there, begin, span),
         facts={
@@ -65,6 +67,17 @@ def _marks(there: Sequence[Hour], begin: datetime, length_s: float) -> Iterator[
             at_s = offset_s + mark.sample / RATE_HZ
             if at_s < length_s and (at_s >= 0 or mark.symbol == "+"):
                 yield max(0.0, at_s), mark.symbol, mark.aux
+
+
+def _rhythms(marks: list[tuple[float, str, str]], events: tuple[Event, ...]) -> list[tuple[float, str]]:
+    """By what the alerts say of beginning and end; what was not alerted, as it was called when it was noticed."""
+    changes = [(at, aux.lstrip("(")) for at, symbol, aux in marks if symbol == "+"]
+    episodes = [
+        Episode(max(0.0, event.onset_s), event.end_s, rhythm)
+        for event in events
+        if (rhythm := rhythm_named_by(event.alert))
+    ]
+    return named(changes or [(0.0, "N")], episodes, late=LATE_S)
 
 
 def _received(there: Sequence[Hour], begin: datetime, length_s: float) -> Iterator[Span]:

@@ -92,6 +92,8 @@ def _episodes(seen: Observed, kind: str) -> str:
     events = [event for event in seen.events if event.alert.kind == kind]
     if not events:
         return ""
+    if len(events) == 1:
+        return f"{name_of(kind)}: 1 episode at {seen.moment(events[0].onset_s)}, {lasting(events[0].length_s)}."
     longest = max(events, key=lambda event: event.length_s or 0.0)
     first = ", ".join(seen.moment(event.onset_s) for event in events[:4])
     more = "" if len(events) <= 4 else f" and {len(events) - 4} more"
