@@ -26,9 +26,9 @@ def by_hour(seen: Observed, found: Findings) -> str:
     return (
         f"<h2>Hour by hour</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
         f"<tfoot><tr>{foot}</tr></tfoot></table>"
-        '<p class="note">Slowest and fastest over 8 consecutive RR intervals, per minute. No interval counts across signal '
-        "that is missing or cannot be read, or in ventricular fibrillation. SVEB, VEB: supraventricular and ventricular "
-        "beats as the program calls them. V runs: three or more in a row.</p>"
+        '<p class="note">Slowest and fastest over 8 consecutive RR intervals, per minute. No interval counts across '
+        "signal that is missing or cannot be read, or in ventricular fibrillation. SVEB, VEB: supraventricular and "
+        "ventricular beats as the program calls them. V runs: three or more in a row.</p>"
     )
 
 
