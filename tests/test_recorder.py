@@ -7,6 +7,7 @@ file system while the recorder writes: what the copy has is what the disk had.
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -185,6 +186,8 @@ def test_a_recorder_that_is_frozen_or_killed_delays_no_alert(tmp_path):
 @contextmanager
 def disk(folder: Path):
     """An ext4 file system of 24 MB in a file, mounted; (mount point, the file)."""
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is not installed: apt-get install e2fsprogs")
     image, mounted = folder / "disk", folder / "mounted"
     with image.open("wb") as file:
         file.truncate(24 * 2**20)

@@ -67,7 +67,9 @@ def _observed(args: argparse.Namespace, config: Config | None) -> Observed:
 
 @contextmanager
 def _progress(record: str) -> Iterator[Callable[[float], None]]:
-    from tqdm import tqdm
-
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise RecordError("reading WFDB records needs wfdb and tqdm: pip install 'rhythmd[evaluate]'") from None
     with tqdm(total=round(duration_s(record) / 60, 1), unit=" min of ECG", disable=None) as bar:
         yield lambda at_s: bar.update(round(at_s / 60, 1) - bar.n)
