@@ -30,7 +30,7 @@ CLEAR = "\x1b[H\x1b[J"
 
 REMEDY = {
     "patch_lost": "the patch's port is not there: is it plugged in and charged? `rhythmd doctor` lists the ports",
-    "signal_lost": "nothing readable comes: is the patch on? with the daemon stopped, `rhythmd doctor` says what it sends",
+    "signal_lost": "nothing readable comes: is the patch on? `rhythmd doctor` hears what it sends, the daemon stopped",
     "lead_off": "an electrode is off or the signal flat: press it on, or take a new one",
     "noise": "the signal cannot be read: sit still, new electrodes, mains cables away",
     "engine_failing": "the configured engine broke and the CPU judges: the log says why; `rhythmd engine verify`",
