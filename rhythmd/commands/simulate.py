@@ -3,8 +3,8 @@
 RECORD is any WFDB record, as a path without suffix, or `shipped` for the one that rhythmd brings along (AHA 0201).
 Without a record, --patient describes what a synthetic patient's heart does, for example
     rhythmd simulate --patient "sinus 60, pvc 30, af 60 @120, vt 10, vf 8, asystole 6"
-Playing begins when something opens the port (for a Cyton: when it sends the start command), stands still while nobody
-has it open, and ends when the reader has read everything.
+Playing begins when something opens the port (Cyton and BITalino: when it sends the start command), stands still while
+nobody has it open, and ends when the reader has read everything.
 """
 
 from __future__ import annotations
