@@ -40,7 +40,7 @@ def strip(alert_id: str, folder: Path | None = None) -> Strip | None:
     if kept is None:
         return None
     if kept.signal == "awaited":
-        return around(kept.opened, kept.closed, hours(root / "hours"))
+        return around(kept.opened, kept.closed, hours(root / "hours", signal=True))
     return read_record(root / "strips" / kept.name, kept)
 
 

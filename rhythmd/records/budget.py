@@ -82,7 +82,7 @@ def removable(root: Path) -> Iterator[Removable]:
 
 def thin_hours(root: Path, ended_before: datetime) -> None:
     """Without full disclosure: the signal of hours that no strip can need any more goes at once."""
-    for hour in hours(root / "hours"):
+    for hour in hours(root / "hours", signal=True):
         if hour.has_signal and not hour.growing and hour.ends < ended_before:
             _thin(hour)
 

@@ -160,10 +160,10 @@ def _read_notes(path: Path) -> Iterator[Annotation]:
             yield Annotation(int(at), symbol, -1 if symbol == "~" and aux else 0, aux=aux)
 
 
-def hours(folder: Path) -> list[Hour]:
-    """Those that can be read, by the time at which they begin."""
+def hours(folder: Path, *, signal: bool = False) -> list[Hour]:
+    """Those that can be read, by the time at which they begin; or those alone that have signal, which are few."""
     found = []
-    for path in folder.glob("*.hea"):
+    for path in folder.glob("*.dat" if signal else "*.hea"):
         with suppress(OSError, ValueError):  # removed meanwhile, or none of ours
             found.append(_hour(path.with_suffix("")))
     return sorted(found, key=lambda hour: hour.about.begins)

@@ -69,7 +69,7 @@ class Strips:
 
     def cut(self, kept: Kept, folder_of_hours: Path, *, last: bool = True) -> Kept:
         """Write its strip, as far as there is signal. Where more may come it goes on being awaited."""
-        strip = around(kept.opened, kept.closed, hours(folder_of_hours))
+        strip = around(kept.opened, kept.closed, hours(folder_of_hours, signal=True))
         if strip is None:
             signal: Signal = "none"
         else:

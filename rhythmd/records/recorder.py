@@ -41,7 +41,7 @@ WAIT_S = 45.0
 """Without signal, a strip waits so long for its last 30 s."""
 
 THIN_AFTER = timedelta(minutes=10)
-LOOK_EVERY_S = 10.0
+LOOK_EVERY_S = 30.0
 MARK = "mark.json"
 
 
