@@ -7,6 +7,7 @@ as few of the wearer's beats did in the minute before.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from itertools import combinations, islice
 from math import log
 from statistics import fmean, median
@@ -45,14 +46,13 @@ SLIGHT, SLIGHT_RARITY = 0.2, 1.0
 """A beat smaller than this part of the usual size, and as rare, is a P wave that no ventricle answers: an atrium goes
 on beating in the standstill of the ventricles. One that is only smaller has the usual shape: an electrode has dried."""
 
-_MOST_USUAL = 300  # 200/min for so long
+_KEPT = 300  # beats: 200/min for so long
 
 
 class Qrs(NamedTuple):
     """One beat's complex."""
 
-    r_peak: int
-    mv: Array  # as far as the shifts reach
+    shifted: Array  # (shift, sample), each of length 1
     size_mv: float  # peak to peak
     sharpness: float  # natural logarithm of RMS slope over RMS: a wide complex has little
     rarity: float
@@ -62,72 +62,92 @@ class Shapes:
     """The QRS complexes of the newest beats, and of those that were usual before them."""
 
     def __init__(self) -> None:
-        self._beats: deque[Qrs] = deque(maxlen=_MOST_USUAL)
-        self._units: deque[Array] = deque(maxlen=_MOST_USUAL)  # of the same, unshifted
+        self._newest: deque[Qrs] = deque(maxlen=SIZED_BEATS)
+        self._r_peaks = np.zeros(2 * _KEPT, np.int64)  # of the beats so far, in order, with room for as many more
+        self._units = np.zeros((2 * _KEPT, 2 * QRS_SAMPLES))  # their complexes, unshifted
+        self._sizes_mv = np.zeros(2 * _KEPT)
+        self._end = 0
 
     def add(self, r_peak: int, ecg_mv: Array) -> None:
         """The window of the next beat, (sample,)."""
         reach = QRS_SAMPLES + SHIFT_SAMPLES
         qrs = ecg_mv[R_INDEX - reach : R_INDEX + reach]
         shifted = _unit(np.lib.stride_tricks.sliding_window_view(qrs, 2 * QRS_SAMPLES))
-        usual = [unit for beat, unit in zip(self._beats, self._units, strict=True) if _was_usual(beat, r_peak)]
+        usual = self._units[self._usual(r_peak)]
         rarity = UNKNOWN
         if len(usual) >= LEAST_USUAL:
-            like = int(np.sum(np.max(np.stack(usual) @ shifted.T, axis=1) > LIKE))
+            like = int(np.count_nonzero((usual @ shifted.T).max(axis=1) > LIKE))
             rarity = -log((like + 0.5) / (len(usual) + 1))
-        slope, rms = float(np.sqrt(np.mean(np.diff(qrs) ** 2))), float(np.std(qrs))
-        sharpness = log(max(slope, 1e-6) / max(rms, 1e-6))
-        self._beats.append(Qrs(r_peak, qrs, float(np.ptp(qrs)), sharpness, rarity))
-        self._units.append(shifted[SHIFT_SAMPLES])
+        slope, centred = np.diff(qrs), qrs - np.add.reduce(qrs) / len(qrs)
+        energy = max(float(centred @ centred) / len(qrs), 1e-12)
+        sharpness = 0.5 * log(max(float(slope @ slope) / len(slope), 1e-12) / energy)
+        size_mv = float(qrs.max() - qrs.min())
+        self._newest.append(Qrs(shifted, size_mv, sharpness, rarity))
+        self._keep(r_peak, shifted[SHIFT_SAMPLES], size_mv)
+
+    def _keep(self, r_peak: int, unit: Array, size_mv: float) -> None:
+        if self._end == 2 * _KEPT:
+            self._end = _KEPT
+            self._r_peaks[:_KEPT] = self._r_peaks[_KEPT:]
+            self._units[:_KEPT] = self._units[_KEPT:]
+            self._sizes_mv[:_KEPT] = self._sizes_mv[_KEPT:]
+        self._r_peaks[self._end] = r_peak
+        self._units[self._end] = unit
+        self._sizes_mv[self._end] = size_mv
+        self._end += 1
+
+    def _usual(self, r_peak: int) -> slice:
+        """Which of those that are kept were usual before this R peak."""
+        start = max(0, self._end - _KEPT)
+        known = self._r_peaks[start : self._end]
+        first = int(np.searchsorted(known, r_peak - round(USUAL_S * RATE_HZ), "right"))
+        last = int(np.searchsorted(known, r_peak - round(NEW_S * RATE_HZ), "left"))
+        return slice(start + first, start + max(first, last))
 
     @property
     def usual_mv(self) -> float | None:
         """The size of a QRS complex, peak to peak; None while too few are known."""
-        newest = [beat.size_mv for beat in islice(reversed(self._beats), SIZED_BEATS)]
-        return median(newest) if len(newest) >= LEAST_USUAL else None
+        return median(beat.size_mv for beat in self._newest) if len(self._newest) >= LEAST_USUAL else None
 
     @property
     def slight(self) -> bool:
         """Whether the newest is none that moved blood."""
+        newest = self._newest[-1]
+        if newest.rarity < SLIGHT_RARITY:
+            return False
         usual_mv = self.usual_mv
-        newest = self._beats[-1]
-        return usual_mv is not None and newest.size_mv < SLIGHT * usual_mv and newest.rarity >= SLIGHT_RARITY
+        return usual_mv is not None and newest.size_mv < SLIGHT * usual_mv
 
     def likeness(self, beats: int) -> float:
         """Mean correlation of any two of the newest, each pair shifted to its best; 1 while there is one."""
-        newest = [beat.mv for beat in islice(reversed(self._beats), beats)]
-        pairs = [_correlation(one, other) for one, other in combinations(reversed(newest), 2)]
+        newest = [beat.shifted for beat in self._last(beats)]
+        pairs = [float((other @ one[SHIFT_SAMPLES]).max()) for other, one in combinations(newest, 2)]
         return fmean(pairs) if pairs else 1.0
 
     def rarity(self, beats: int) -> float:
         """How seldom beats like the newest were: 0 where all before were like them, 4.6 where none of a hundred was."""
-        return fmean(beat.rarity for beat in islice(reversed(self._beats), beats))
+        return fmean(beat.rarity for beat in self._last(beats))
 
     def sharpness(self, beats: int) -> float:
         """The median of the newest."""
-        return median(beat.sharpness for beat in islice(reversed(self._beats), beats))
+        return median(beat.sharpness for beat in self._last(beats))
 
     def growth(self, beats: int) -> float:
         """Natural logarithm of their size over the usual one; 0 where that is not known."""
-        usual = [beat.size_mv for beat in self._beats if _was_usual(beat, self._beats[-1].r_peak)]
-        if len(usual) < LEAST_USUAL:
+        usual_mv = self._sizes_mv[self._usual(int(self._r_peaks[self._end - 1]))]
+        if len(usual_mv) < LEAST_USUAL:
             return 0.0
-        newest = median(beat.size_mv for beat in islice(reversed(self._beats), beats))
-        return log(max(newest, 1e-3) / max(median(usual), 1e-3))
+        newest_mv = median(beat.size_mv for beat in self._last(beats))
+        return log(max(newest_mv, 1e-3) / max(float(np.median(usual_mv)), 1e-3))
 
-
-def _was_usual(beat: Qrs, r_peak: int) -> bool:
-    return NEW_S * RATE_HZ < r_peak - beat.r_peak < USUAL_S * RATE_HZ
-
-
-def _correlation(one: Array, other: Array) -> float:
-    qrs = _unit(one[np.newaxis, SHIFT_SAMPLES:-SHIFT_SAMPLES])[0]
-    shifted = np.lib.stride_tricks.sliding_window_view(other, len(qrs))
-    return float(np.max(_unit(shifted) @ qrs))
+    def _last(self, beats: int) -> Iterator[Qrs]:
+        """The newest first."""
+        return islice(reversed(self._newest), beats)
 
 
 def _unit(rows: Array) -> Array:
     """Each row less its mean, of length 1."""
     centred = rows - rows.mean(axis=1, keepdims=True)
-    scaled: Array = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    lengths = np.sqrt(np.add.reduce(centred * centred, axis=1, keepdims=True))
+    scaled: Array = centred / np.maximum(lengths, 1e-9)
     return scaled
