@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -103,10 +104,16 @@ class Listener:
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = lambda *_: self.client.subscribe(topic, qos=1)
         self.client.on_message = self._on_message
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self._subscribed = threading.Event()
         self._port = port
 
     def _on_message(self, _client: object, _data: object, message) -> None:
         self.heard.append((message.topic, json.loads(message.payload), message.retain))
+
+    def is_listening(self) -> bool:
+        """Whether the broker keeps for it what it misses."""
+        return self._subscribed.is_set()
 
     def __enter__(self) -> Listener:  # noqa: PYI034 typing.Self comes with Python 3.11
         self.client.connect_async("127.0.0.1", self._port)
