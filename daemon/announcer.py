@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 import msgspec
@@ -57,9 +57,9 @@ class Announcer:
         log.info("%s by %s: %s", answer.how, answer.by, answer.id or f"all that call, for {answer.for_s:g} s")
         return None
 
-    def interrupted(self, stamp: Stamp) -> None:
+    def interrupted(self, left_open: Iterable[Entry], stamp: Stamp) -> None:
         """Close what a daemon left open that died."""
-        for entry in self._ledger.standing():
+        for entry in left_open:
             left = msgspec.json.decode(entry.payload, type=Alert)
             closed = msgspec.structs.replace(
                 left,

@@ -16,13 +16,15 @@ from time import monotonic
 from typing import Any
 
 from daemon.config import Config, ConfigError
-from daemon.judging import open_judging
 from daemon.listening import Listener
 from daemon.metrics import Metrics, open_metrics
 from daemon.notify import notify
+from daemon.patch import Patch
 from daemon.port import PortError, Reader
 from daemon.publish import resolve
 from daemon.room import Room, Work
+from daemon.turns import Turns
+from daemon.ward import open_ward
 from dsp.signal import RATE_HZ
 from dsp.windows import INPUT_SHAPES, NORMALISATION, R_INDEX
 from engines import model
@@ -87,17 +89,22 @@ def run(config: Config) -> int:
 
 def supervise(config: Config, asked: int, tell: Callable[[str], None], metrics: Metrics) -> int:
     """Start the rooms, tell systemd how they do, and stop them, each after the one that feeds it."""
-    if not config.patch.port:
+    patches = [wearer.patch for wearer in config.wearers]
+    if not patches[0].port:
         raise ConfigError("patch.port: no port is given; `rhythmd doctor` lists the ports that are there")
     loaded = find_model(config.engine.model)
     stop = threading.Event()
-    readings: Queue[Any] = Queue(READINGS)
-    windows: Queue[Any] = Queue(WINDOWS)
-    opens_judge = partial(open_judging, config, loaded, metrics, lambda: (readings.qsize(), windows.qsize()))
-    judge = Room("judge", opens_judge, windows, None, stop.set)
-    dsp = Room("dsp", partial(_open_listener, config), readings, windows, stop.set)
-    reader = Reader(config.patch, readings, stop, stop.set)
-    rooms: list[Room | Reader] = [judge, dsp, reader]
+    readings: list[Queue[Any]] = [Queue(READINGS) for _ in patches]
+    windows = Turns(len(patches), WINDOWS)
+
+    def waiting(place: int) -> tuple[int, int]:
+        return readings[place].qsize(), windows.inboxes[place].queue.qsize()
+
+    judge = Room("judge", partial(open_ward, config, loaded, metrics, waiting), windows, None, stop.set)
+    of_each = list(zip(patches, readings, windows.inboxes, strict=True))
+    dsp = [Room("dsp", partial(_open_listener, patch), inbox, outbox, stop.set) for patch, inbox, outbox in of_each]
+    readers = [Reader(patch, inbox, stop, stop.set) for patch, inbox, _ in of_each]
+    rooms: list[Room | Reader] = [judge, *dsp, *readers]
     for room in rooms:
         room.start()
     told = False
@@ -117,7 +124,7 @@ def supervise(config: Config, asked: int, tell: Callable[[str], None], metrics: 
     stop.set()
     for sign in STOP_SIGNALS:
         signal.signal(sign, signal.SIG_DFL)  # a second one ends it at once, also when a room hangs
-    for room in (reader, dsp, judge):
+    for room in reversed(rooms):  # each after those that feed it
         room.join()
     return _verdict([room.error for room in rooms if room.error])
 
@@ -136,5 +143,5 @@ def _verdict(errors: list[BaseException]) -> int:
 
 
 @contextmanager
-def _open_listener(config: Config) -> Iterator[Work]:
-    yield Listener(config.patch)
+def _open_listener(patch: Patch) -> Iterator[Work]:
+    yield Listener(patch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -157,14 +157,45 @@ class Alerts(_Section, frozen=True):
         return chosen
 
 
+class Bed(Patch, frozen=True):
+    """One of `[[patches]]`: a patch, and the keys of `[alerts]` that are others for who wears it."""
+
+    alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Wearer(NamedTuple):
+    """A patch, and the limits for who wears it."""
+
+    patch: Patch
+    alerts: Alerts
+
+
 class Config(_Section, frozen=True):
     patch: Patch = field(default_factory=Patch)
+    patches: tuple[Bed, ...] = ()  # in place of `patch` where one gateway reads several
     engine: Engine = field(default_factory=Engine)
     publish: Publish = field(default_factory=Publish)
     store: Store = field(default_factory=Store)
     records: Records = field(default_factory=Records)
     metrics: Metrics = field(default_factory=Metrics)
     alerts: Alerts = field(default_factory=Alerts)
+
+    @property
+    def wearers(self) -> tuple[Wearer, ...]:
+        """Whoever is watched: one, or each of `[[patches]]`. Raises ConfigError when a bed's limits are none."""
+        if not self.patches:
+            return (Wearer(self.patch, self.alerts),)
+        return tuple(Wearer(bed, _limits(self.alerts, bed, place)) for place, bed in enumerate(self.patches))
+
+
+def _limits(ward: Alerts, bed: Bed, place: int) -> Alerts:
+    """Those of the ward, but for what this bed has otherwise."""
+    limits: dict[str, dict[str, Any]] = msgspec.to_builtins(ward)
+    others = {kind: limits.get(kind, {}) | keys for kind, keys in bed.alerts.items()}
+    try:
+        return msgspec.convert(limits | others, Alerts)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"patches[{place}].alerts.{in_words(str(error))}") from None
 
 
 def load(path: Path) -> Config:
@@ -176,32 +207,56 @@ def load(path: Path) -> Config:
     if not text.strip():
         raise ConfigError(f"{path}: is empty; `rhythmd config > {path}` writes one to start from")
     try:
-        config = msgspec.toml.decode(text, type=Config)
+        given = msgspec.toml.decode(text)
+        config = msgspec.convert(given, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {in_words(str(error))}; `rhythmd config` explains every key") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}; `rhythmd config` prints a file that is") from None
+    if "patch" in given and "patches" in given:
+        raise ConfigError(f"{path}: [patch] and [[patches]] exclude each other: make [patch] one more of [[patches]]")
     check(config, str(path))
     return config
 
 
 def check(config: Config, where: str) -> None:
     """Refuse what types alone cannot tell is wrong."""
-    if complaint := config.patch.complaint():
-        raise ConfigError(f"{where}: patch.{complaint}")
     if config.engine.backend not in BACKENDS:
         raise ConfigError(
             f"{where}: engine.backend: {config.engine.backend!r} is not one of {', '.join(sorted(BACKENDS))}"
         )
-    for kind in ("ventricular_fibrillation", "atrial_fibrillation"):
-        section = getattr(config.alerts, kind)
-        if section.off_probability >= section.on_probability:
-            raise ConfigError(f"{where}: alerts.{kind}: off_probability must be below on_probability")
-    if config.alerts.pause.rr_s >= config.alerts.asystole.no_beat_s:
-        raise ConfigError(
-            f"{where}: alerts.pause: rr_s must be below alerts.asystole no_beat_s, or no pause is ever seen"
-        )
+    try:
+        wearers = config.wearers
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    for place, wearer in enumerate(wearers):
+        of_bed = f"patches[{place}]." if config.patches else ""
+        if complaint := wearer.patch.complaint():
+            raise ConfigError(f"{where}: {of_bed or 'patch.'}{complaint}")
+        _check_limits(wearer.alerts, f"{where}: {of_bed}alerts")
+    _check_beds(config.patches, where)
     _check_addresses(config.publish, where)
+
+
+def _check_limits(alerts: Alerts, where: str) -> None:
+    for kind in ("ventricular_fibrillation", "atrial_fibrillation"):
+        section = getattr(alerts, kind)
+        if section.off_probability >= section.on_probability:
+            raise ConfigError(f"{where}.{kind}: off_probability must be below on_probability")
+    if alerts.pause.rr_s >= alerts.asystole.no_beat_s:
+        raise ConfigError(f"{where}.pause: rr_s must be below alerts.asystole no_beat_s, or no pause is ever seen")
+
+
+def _check_beds(beds: tuple[Bed, ...], where: str) -> None:
+    """Two patches of one name could not be told apart, and two readers of one port would each get half of the bytes."""
+    for key in ("id", "port"):
+        given = [getattr(bed, key) for bed in beds]
+        if twice := sorted({each for each in given if given.count(each) > 1}):
+            raise ConfigError(
+                f"{where}: patches: {key} {', '.join(map(repr, twice))} is there twice; give each its own"
+            )
+    if any(not bed.port for bed in beds):
+        raise ConfigError(f"{where}: patches: one has no port; `rhythmd doctor` lists the ports that are there")
 
 
 def _check_addresses(publish: Publish, where: str) -> None:

@@ -49,6 +49,7 @@ class Doors:
 
     def __init__(self, context: zmq.Context[Any], addresses: tuple[str, ...], guard: Guard | None) -> None:
         self.refused = 0  # connections that came to nothing
+        self.slow = 0  # how often the publisher found somebody too far behind to take more
         self._told = 0
         self._tell_due_s = 0.0
         self._context = context

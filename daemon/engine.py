@@ -12,7 +12,7 @@ import numpy as np
 
 from engines.backend import BACKENDS, open_backend
 from engines.errors import EngineError
-from engines.model import Model
+from engines.model import Manifest, Model
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Engine:
         self._model = model
         self._stack = stack
         self._told_of_nan = False
+        self._seated: Seat | None = None  # whose memory the backend has; None: of whoever used it without a seat
         self.took_ms: deque[float] = deque(maxlen=TIMED_WINDOWS)
         try:
             self._backend = stack.enter_context(open_backend(name, model, wait))
@@ -54,6 +55,19 @@ class Engine:
         except EngineError as error:
             self._fall_back(error)
 
+    def seat(self, seat: Seat) -> None:
+        """From here on it remembers what it knows of this patch, and nothing of the others."""
+        if seat is self._seated:
+            return
+        left, self._seated = self._seated, seat
+        try:
+            if left:
+                left.states = self._backend.states
+            self._backend.states = seat.states
+        except EngineError as error:  # what it knew of the one who left is lost with it
+            self._fall_back(error)
+            self._backend.states = seat.states
+
     def _fall_back(self, error: EngineError) -> None:
         if self.failing or self.name not in BACKENDS:
             raise error  # the fallback broke too: nothing is left
@@ -77,6 +91,24 @@ class Engine:
         if not all(np.isfinite(answer).all() for answer in answers):
             raise EngineError(f"{self.name}: its answers are no numbers")  # to any threshold, NaN means all is well
         return answers
+
+
+class Seat:
+    """The engine as one patch has it. All share the network; each has what it remembers to itself."""
+
+    def __init__(self, engine: Engine, manifest: Manifest) -> None:
+        self._engine = engine
+        self._begin = {each.input: np.zeros(each.shape, np.float32) for each in manifest.states}
+        self.states = self._begin  # while another is seated
+
+    def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        self._engine.seat(self)
+        return self._engine.infer(*inputs)
+
+    def forget(self) -> None:
+        self.states = self._begin
+        self._engine.seat(self)
+        self._engine.forget()
 
 
 @contextmanager

@@ -1,34 +1,29 @@
-"""The judge room's work: windows in, messages out."""
+"""One patch in the judge room: its windows in, its messages out."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from time import monotonic
 from typing import Any
 
 from daemon.alerts import AlertEvent
 from daemon.announcer import Announcer
-from daemon.config import Config
-from daemon.desk import Desk
-from daemon.doors import open_doors
-from daemon.engine import Engine, open_engine
+from daemon.config import Wearer
+from daemon.engine import Engine, Seat
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Judge
 from daemon.kinds import KINDS
-from daemon.ledger import Ledger
+from daemon.ledger import Entry, Ledger
 from daemon.listening import Heard, Skipped
 from daemon.messages import Clock, Latency, LinkCounts, Queues, Status
 from daemon.metrics import Metrics
-from daemon.publish import Publisher, resolve
+from daemon.publish import Publisher
 from daemon.reporting import TimeLine, alert_message, beat_message, topic_of
 from daemon.requests import Acknowledge, Silence
-from daemon.room import Work
-from daemon.store import open_store
 from daemon.utc import Change, UtcKeeper
 from daemon.waveform import Waveform
 from dsp.signal import RATE_HZ, Block, Fitness, Quality, Window
@@ -36,10 +31,6 @@ from engines.model import Model
 
 log = logging.getLogger(__name__)
 
-STATUS_EVERY_S = 1.0
-SERVE_EVERY_S = 0.1  # while a long turn lasts
-LOOK_EVERY_S = 1.0
-PRUNE_EVERY_S = 10.0
 TIMED_READINGS = 1500  # about a minute of frames
 
 
@@ -48,19 +39,24 @@ class Judging:
 
     def __init__(
         self,
-        config: Config,
+        wearer: Wearer,
         model: Model,
         engine: Engine,
+        engine_asked: str,
         publisher: Publisher,
         ledger: Ledger,
         metrics: Metrics,
         queues: Callable[[], Queues],
+        patches: int,
+        stepped: Callable[[float], None],
     ) -> None:
-        self._patch = config.patch
-        self._engine_asked = config.engine.backend
+        """One of `patches` of this daemon. `stepped` hears by how many seconds the host's UTC was set."""
+        self._patch = wearer.patch
+        self._engine_asked = engine_asked
         self._metrics = metrics
         self._queues = queues
-        self._store = config.store
+        self._patches = patches
+        self._stepped = stepped
         self._model = model
         self._engine = engine
         self._publisher = publisher
@@ -69,9 +65,9 @@ class Judging:
         self._started_s = monotonic()
         now = datetime.now(timezone.utc)
         # Ids stay unique over restarts of the daemon because each begins with the moment of its start.
-        self._origin = f"{config.patch.id}-{int(now.timestamp() * 1000):x}"
-        self._judge = Judge(engine, model.manifest.heads, config.alerts, self._origin)
-        self._line = TimeLine(config.patch.rate_hz, now)
+        self._origin = f"{self._patch.id}-{int(now.timestamp() * 1000):x}"
+        self._judge = Judge(Seat(engine, model.manifest), model.manifest.heads, wearer.alerts, self._origin)
+        self._line = TimeLine(self._patch.rate_hz, now)
         self._utc = UtcKeeper(self._line)
         begins = LinkCounts()
         self._heard = Heard(
@@ -81,25 +77,20 @@ class Judging:
         self._unfit_since_s: float | None = None
         self._conditions: dict[Condition, bool] = dict.fromkeys(Condition, False)
         self._newest = 0  # index one past the newest judged sample, at 250 Hz
-        self._status_due_s = self._prune_due_s = 0.0
-        self._waveform = Waveform(config.patch.id, self._line, publisher)
+        self._waveform = Waveform(self._patch.id, self._line, publisher)
         self._behind_ms: deque[float] = deque(maxlen=TIMED_READINGS)
-        self._announcer.interrupted(self._stamp)
+
+    def begin(self, left: Iterable[Entry]) -> None:
+        """To be called first: `left` open by a daemon that died, these alerts are closed."""
+        self._announcer.interrupted(left, self._stamp)
         self._tell_utc(Change("start", 0))
 
-    def regularly(self) -> None:
-        """To be called after each turn, and in between while one lasts: what is done once a second."""
-        if monotonic() >= self._status_due_s:
-            self._status_due_s = monotonic() + STATUS_EVERY_S
-            self._ledger.flush()
-            if monotonic() >= self._prune_due_s:
-                self._prune_due_s = monotonic() + PRUNE_EVERY_S
-                self._ledger.prune(keep_s=86_400 * self._store.keep_days, keep_bytes=round(1e6 * self._store.keep_mb))
-            self._note(Condition.STORAGE, holds=bool(self._ledger.failing or self._ledger.set_aside))
-            if change := self._utc.look():
-                self._tell_utc(change)
-            self._send_status()
-        self._publisher.welcome()
+    def every_second(self) -> None:
+        """To be called about so often: says how things stand."""
+        self._note(Condition.STORAGE, holds=bool(self._ledger.failing or self._ledger.set_aside))
+        if change := self._utc.look():
+            self._tell_utc(change)
+        self._send_status()
 
     def answered(self, request: Acknowledge | Silence) -> str | None:
         """A subscriber answers alarms."""
@@ -162,7 +153,7 @@ class Judging:
         if change.by_s:
             log.warning("UTC of the patch's samples moved by %+.1f s: %s", change.by_s, _MOVED[change.why])
         if change.why == "stepped":
-            self._ledger.stepped(change.by_s)
+            self._stepped(change.by_s)
         clock = Clock(
             seq=self._publisher.next_seq("clock"),
             patch=self._patch.id,
@@ -219,6 +210,7 @@ class Judging:
             latency=Latency.of(engine_ms=self._engine.took_ms, read_to_sent_ms=self._behind_ms),
             uptime_s=round(now_s - self._started_s, 1),
             queues=self._queues(),
+            patches=self._patches,
         )
         self._metrics.status(status)
         self._publisher.remember("status", self._publisher.send("status", status))
@@ -228,58 +220,3 @@ _MOVED = {
     "stepped": "the host's clock was set",
     "drifted": "the patch's clock and the host's differ",
 }
-
-
-@contextmanager
-def open_judging(
-    config: Config, model: Model, metrics: Metrics, waiting: Callable[[], tuple[int, int]]
-) -> Iterator[Work]:
-    """`waiting` tells how many readings and how many items of this room wait in their queues."""
-    with (
-        open_engine(config.engine.backend, model, config.engine.wait) as engine,
-        open_store(config.store) as ledger,
-        open_doors(tuple(map(resolve, config.publish.bind)), config.publish.keys) as doors,
-    ):
-        left = 0  # items of this turn
-        publisher = Publisher(doors, ledger.numbers)
-
-        def queues() -> Queues:
-            readings, windows = waiting()
-            return Queues(
-                readings=readings,
-                windows=windows + left,
-                unstored=ledger.waiting,
-                given_up=ledger.dropped,
-                slow_subscribers=publisher.slow,
-                refused_connections=doors.refused,
-                refused_requests=desk.refused,
-            )
-
-        judging = Judging(config, model, engine, publisher, ledger, metrics, queues)
-        desk = Desk(doors, ledger, judging.answered)
-        look_due_s = serve_due_s = 0.0
-
-        def work(items: list[Any]) -> Iterator[Any]:
-            nonlocal left, serve_due_s
-            for done, item in enumerate(items, 1):
-                judging.take(item)
-                left = len(items) - done
-                yield item
-                if left and monotonic() >= serve_due_s:
-                    serve()
-            serve()
-
-        def serve() -> None:
-            nonlocal look_due_s, serve_due_s
-            judging.regularly()
-            desk.serve()
-            serve_due_s = monotonic() + SERVE_EVERY_S
-            if monotonic() >= look_due_s:
-                look_due_s = monotonic() + LOOK_EVERY_S
-                if doors.look():
-                    publisher.all_left()
-
-        try:
-            yield work
-        finally:  # whatever ends the daemon: an alert that no one watches any more is not open
-            judging.close()

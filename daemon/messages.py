@@ -29,8 +29,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What every message carries."""
 
     schema: int = SCHEMA
-    seq: int  # of this topic; goes on after a restart. A jump means loss: after a crash, by no more than 256
-    patch: str
+    seq: int  # of this topic and patch; goes on after a restart. A jump means loss: after a crash, by no more than 256
+    patch: str  # its name; a daemon that reads several publishes all of them
     sample: int  # index at the patch's own rate that the message speaks of
     utc: Annotated[datetime, Meta(tz=True)]  # of that sample
 
@@ -152,6 +152,7 @@ class Status(Message, frozen=True, kw_only=True):
     unfit_s: float = 0.0  # how long the quality has not been good
     technical: tuple[str, ...] = ()  # kinds of the technical conditions that stand, alerted or not
     storage: str = ""  # why alerts are not on disk; empty is well
+    patches: int = 1  # how many the daemon reads; each has its own status every second
     engine_asked: str = ""  # the configured one; another than `engine` where that one failed
 
 

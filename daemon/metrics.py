@@ -40,6 +40,8 @@ COUNTED: tuple[tuple[str, str, Callable[[Status], float]], ...] = (
     ("dropped_bytes", "Bytes thrown away because the daemon was behind.", lambda status: status.link.dropped_bytes),
     ("connections", "How often the port was opened.", lambda status: status.link.connections),
     ("patch_restarts", "Restarts of the patch.", lambda status: status.link.restarts),
+)
+COUNTED_ONCE: tuple[tuple[str, str, Callable[[Status], float]], ...] = (
     ("given_up_alerts", "Alerts that neither disk nor memory had room for.", lambda status: status.queues.given_up),
     ("slow_subscribers", "Subscribers that fell too far behind.", lambda status: status.queues.slow_subscribers),
     ("refused_connections", "Connections that came to nothing.", lambda status: status.queues.refused_connections),
@@ -54,6 +56,8 @@ MEASURED: tuple[tuple[str, str, Callable[[Status], float]], ...] = (
     ("heart_rate_bpm", "Heart rate.", lambda status: _or_nan(status.heart_rate_bpm)),
     ("open_alerts", "Alerts that stand.", lambda status: len(status.open_alerts)),
     ("calling_alarms", "Alarms that nobody has answered.", lambda status: len(status.calling)),
+)
+MEASURED_ONCE: tuple[tuple[str, str, Callable[[Status], float]], ...] = (
     ("storage_failing", "Whether alerts are not on disk.", lambda status: bool(status.storage)),
     (
         "engine_failing",
@@ -62,6 +66,7 @@ MEASURED: tuple[tuple[str, str, Callable[[Status], float]], ...] = (
     ),
     ("uptime_seconds", "Since the daemon began.", lambda status: status.uptime_s),
 )
+"""The first table of each pair is of every patch, and says which; the second of the daemon as a whole."""
 
 
 def _or_nan(value: float | None) -> float:
@@ -75,9 +80,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._engine = self._histogram("engine_seconds", "One window through the network.", ENGINE_S)
         self._behind = self._histogram("read_to_sent_seconds", "From the port's read to published.", READ_TO_SENT_S)
-        self._beats = Counter("rhythmd_beats", "Beats by class.", ("beat",), registry=self.registry)
-        self._alerts = Counter("rhythmd_alerts", "Alerts by kind and state.", ("kind", "state"), registry=self.registry)
-        self._last: tuple[Status, float] | None = None  # and when it was made; replaced as one
+        self._beats = Counter("rhythmd_beats", "Beats by class.", ("patch", "beat"), registry=self.registry)
+        says, labels = "Alerts by kind and state.", ("patch", "kind", "state")
+        self._alerts = Counter("rhythmd_alerts", says, labels, registry=self.registry)
+        self._last: dict[str, tuple[Status, float]] = {}  # of each patch, and when it was made; replaced as a whole
         self.registry.register(self)
 
     def engine_took(self, seconds: float) -> None:
@@ -87,32 +93,42 @@ class Metrics:
         self._behind.observe(seconds)
 
     def beat(self, beat: Beat) -> None:
-        self._beats.labels(beat.beat).inc()
+        self._beats.labels(beat.patch, beat.beat).inc()
 
     def alert(self, alert: Alert) -> None:
-        self._alerts.labels(alert.kind, alert.state).inc()
+        self._alerts.labels(alert.patch, alert.kind, alert.state).inc()
 
     def status(self, status: Status) -> None:
-        self._last = (status, monotonic())
+        self._last = {**self._last, status.patch: (status, monotonic())}
 
     def collect(self) -> Iterator[Metric]:
-        """What the last status tells. Called by the thread that writes the page."""
-        if self._last is None:
+        """What the last statuses tell. Called by the thread that writes the page."""
+        if not self._last:
             return
-        status, made_s = self._last
-        for name, says, of in COUNTED:
-            yield CounterMetricFamily(f"rhythmd_{name}", says, of(status))
-        for name, says, of in MEASURED:
-            yield GaugeMetricFamily(f"rhythmd_{name}", says, float(of(status)))
+        told = list(self._last.values())
+        for kind, table in ((CounterMetricFamily, COUNTED), (GaugeMetricFamily, MEASURED)):
+            for name, says, of in table:
+                family = kind(f"rhythmd_{name}", says, labels=("patch",))
+                for status, _ in told:
+                    family.add_metric((status.patch,), float(of(status)))
+                yield family
+        newest, made_s = max(told, key=lambda each: each[1])
+        for name, says, of in COUNTED_ONCE:
+            yield CounterMetricFamily(f"rhythmd_{name}", says, of(newest))
+        for name, says, of in MEASURED_ONCE:
+            yield GaugeMetricFamily(f"rhythmd_{name}", says, float(of(newest)))
         yield GaugeMetricFamily("rhythmd_status_age_seconds", "Since the daemon last told.", monotonic() - made_s)
-        waiting = GaugeMetricFamily("rhythmd_waiting", "What waits, by queue.", labels=("queue",))
-        for queue in ("readings", "windows", "unstored"):
-            waiting.add_metric((queue,), getattr(status.queues, queue))
         engine = GaugeMetricFamily("rhythmd_engine", "The engine in use.", labels=("engine", "model"))
-        engine.add_metric((status.engine, status.model), 1)
-        technical = GaugeMetricFamily("rhythmd_technical", "Technical conditions that stand.", labels=("kind",))
-        for kind in status.technical:
-            technical.add_metric((kind,), 1)
+        engine.add_metric((newest.engine, newest.model), 1)
+        waiting = GaugeMetricFamily("rhythmd_waiting", "What waits, by queue.", labels=("patch", "queue"))
+        says = "Technical conditions that stand."
+        technical = GaugeMetricFamily("rhythmd_technical", says, labels=("patch", "kind"))
+        for status, _ in told:
+            waiting.add_metric((status.patch, "readings"), status.queues.readings)
+            waiting.add_metric((status.patch, "windows"), status.queues.windows)
+            for condition in status.technical:
+                technical.add_metric((status.patch, condition), 1)
+        waiting.add_metric(("", "unstored"), newest.queues.unstored)
         yield from (waiting, engine, technical)
 
     def _histogram(self, name: str, says: str, buckets: tuple[float, ...]) -> Histogram:

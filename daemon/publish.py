@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from copy import copy
 from pathlib import Path
 
 import msgspec
@@ -45,11 +46,22 @@ class Publisher:
         self._numbers = numbers
         self._state: dict[str, list[bytes]] = {}  # what a late joiner is told: key -> frames
         self._subscriptions: set[bytes] = set()
-        self.slow = 0  # how often a subscriber fell so far behind that it loses messages, until it reads again
+        self._of = ""  # the patch that this speaks for, where there are several
+
+    def of(self, patch: str) -> Publisher:
+        """The same one, as it speaks for one of several patches: with numbers and a state of that patch alone."""
+        mine = copy(self)
+        mine._of = f" {patch}"  # noqa: SLF001 - it is one of us
+        return mine
+
+    @property
+    def slow(self) -> int:
+        """How often a subscriber fell so far behind that it loses messages, until it reads again."""
+        return self._doors.slow
 
     def next_seq(self, topic: str) -> int:
         """The number of the next message of this topic."""
-        return self._numbers.next(topic)
+        return self._numbers.next(f"{topic}{self._of}")
 
     def send(self, topic: str, message: Message, *more: bytes) -> list[bytes]:
         return self.send_frames([topic.encode(), msgspec.json.encode(message), *more])
@@ -61,16 +73,16 @@ class Publisher:
             self._doors.publisher.setsockopt(zmq.XPUB_NODROP, 0)
             self._doors.publisher.send_multipart(frames)
             self._doors.publisher.setsockopt(zmq.XPUB_NODROP, 1)
-            self.slow += 1
+            self._doors.slow += 1
             log.warning("a subscriber is %d messages behind and loses what comes next", QUEUED_MESSAGES)
         return frames
 
     def remember(self, key: str, frames: list[bytes]) -> None:
         """A late joiner who wants this topic gets these frames, as they were first sent."""
-        self._state[key] = frames
+        self._state[f"{key}{self._of}"] = frames
 
     def forget(self, key: str) -> None:
-        self._state.pop(key, None)
+        self._state.pop(f"{key}{self._of}", None)
 
     def wanted(self, topic: str) -> bool:
         """Whether anyone subscribes to this topic."""

@@ -33,6 +33,7 @@ class Silence(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ask", 
 
     for_s: Annotated[float, Meta(ge=0, le=600)]
     by: Name
+    patch: str | None = None  # whose; None: of all patches of the daemon
 
 
 Request = Since | Acknowledge | Silence

@@ -5,15 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from queue import Empty, Queue
+from queue import Empty
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 STOP: Final = object()
 """Always the last item down a queue."""
 
 Work = Callable[[list[Any]], Iterable[Any]]
 """All that waits in the inbox, in order; yields what goes on to the next room, as it is done."""
+
+
+class Source(Protocol):
+    """Where a room takes what waits: a queue, or `daemon.turns.Turns`."""
+
+    def get(self) -> Any: ...
+
+    def get_nowait(self) -> Any: ...
+
+
+class Sink(Protocol):
+    """Where it puts what it made; waits while that is full."""
+
+    def put(self, item: Any) -> object: ...
 
 
 class Room(threading.Thread):
@@ -26,8 +40,8 @@ class Room(threading.Thread):
         self,
         name: str,
         opens: Callable[[], AbstractContextManager[Work]],
-        inbox: Queue[Any],
-        outbox: Queue[Any] | None,
+        inbox: Source,
+        outbox: Sink | None,
         broken: Callable[[], object],
     ) -> None:
         super().__init__(name=name)

@@ -34,10 +34,18 @@ class Backend(Protocol):
         ...
 
 
+class Shared(Backend, Protocol):
+    """One that several patches can share: what it remembers of one is put aside while it serves another."""
+
+    states: dict[str, np.ndarray]
+    """float32, by the name of the input that takes it. What was read stays as it was, whatever runs next. Raises
+    EngineError when the engine broke."""
+
+
 WAITS = ("block", "spin")
 
 
-def open_backend(name: str, model: Model, wait: str = "block") -> AbstractContextManager[Backend]:
+def open_backend(name: str, model: Model, wait: str = "block") -> AbstractContextManager[Shared]:
     """Open `model` on the engine `name`; closing frees everything it took.
 
     `wait` is for engines that compute elsewhere: while they do, the thread sleeps ("block"), or it keeps its core busy
@@ -45,5 +53,5 @@ def open_backend(name: str, model: Model, wait: str = "block") -> AbstractContex
     """
     if name not in BACKENDS:
         raise EngineError(f"engine.backend: {name!r} is not one of {', '.join(sorted(BACKENDS))}")
-    opened: AbstractContextManager[Backend] = import_module(BACKENDS[name]).open_engine(model, wait=wait)
+    opened: AbstractContextManager[Shared] = import_module(BACKENDS[name]).open_engine(model, wait=wait)
     return opened

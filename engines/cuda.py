@@ -115,6 +115,18 @@ class Buffer:
     def zero(self, stream: int) -> None:
         call(cudart.cudaMemsetAsync, self.device, 0, self.nbytes, stream)
 
+    def download(self, shape: tuple[int, ...], stream: int) -> np.ndarray:
+        """Its content, once `stream` has come so far."""
+        host = np.empty(shape, np.float32)
+        kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        call(cudart.cudaMemcpyAsync, host.ctypes.data, self.device, self.nbytes, kind, stream)
+        return host
+
+    def upload(self, host: np.ndarray, stream: int) -> None:
+        """`host` stays as it is until `stream` has come so far."""
+        kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
+        call(cudart.cudaMemcpyAsync, self.device, host.ctypes.data, self.nbytes, kind, stream)
+
     def copy_from(self, other: Buffer, stream: int) -> None:
         kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
         call(cudart.cudaMemcpyAsync, self.device, other.device, self.nbytes, kind, stream)

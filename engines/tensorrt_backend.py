@@ -45,10 +45,30 @@ class TensorRT:
         return tuple(head.host.copy() for head in self._tensors.heads)
 
     def forget(self) -> None:
-        if self._launch is None:
-            raise EngineError("tensorrt: this engine is closed; open it again")
+        self._check_open()
         self._tensors.forget(self._stream)
         cuda.wait(self._stream)
+
+    @property
+    def states(self) -> dict[str, np.ndarray]:
+        self._check_open()
+        found = {
+            each.input: read.download(each.shape, self._stream)
+            for each, (read, _) in zip(self._manifest.states, self._tensors.states, strict=True)
+        }
+        cuda.wait(self._stream)
+        return found
+
+    @states.setter
+    def states(self, states: dict[str, np.ndarray]) -> None:
+        self._check_open()
+        for each, (read, _) in zip(self._manifest.states, self._tensors.states, strict=True):
+            read.upload(states[each.input], self._stream)
+        cuda.wait(self._stream)  # what it was copied from may go now
+
+    def _check_open(self) -> None:
+        if self._launch is None:
+            raise EngineError("tensorrt: this engine is closed; open it again")
 
     def close(self) -> None:
         """A late `infer` raises from now on, where it would write to memory that is no longer ours."""

@@ -56,6 +56,7 @@ class Subscriber:
     daemon keeps, a `Mark` after that place. `mark` is the place reached: store it together with what you made of a
     message, and nothing is lost or done twice, whichever of the two programs dies.
     `keys` opens the door of a daemon on another machine (`rhythmd keys`).
+    `patch` is the one to follow of a daemon that reads several; None: all of them, and each message says whose it is.
     """
 
     def __init__(
@@ -65,17 +66,19 @@ class Subscriber:
         *,
         since: Mark | int | None = None,
         keys: Access | None = None,
+        patch: str | None = None,
     ) -> None:
         self.lost = 0  # messages that this subscriber's topics had and that nobody can give again: beats, waves
         self.mark: Mark | None = None
         self._topics = topics
+        self.patch = patch
         self._durable = tuple(topic for topic in topics if topic.startswith(DURABLE) or _covers(topic, DURABLE))
         self._ledger = since.ledger if isinstance(since, Mark) else None
         self._known = since.serial if isinstance(since, Mark) else since  # nothing up to here is missing
         self._fetch_due_s = float("inf") if since is None else 0.0
         self._ready: deque[Received] = deque()
         self._early: dict[int, None] = {}  # serials beyond `known` that were handed out all the same, oldest first
-        self._last: dict[str, Message] = {}  # of each topic that is not durable
+        self._last: dict[tuple[str, str], Message] = {}  # of each topic that is not durable, and each patch
         self._context: zmq.Context[Any] = zmq.Context()
         try:
             self._socket = self._context.socket(zmq.SUB)
@@ -133,14 +136,18 @@ class Subscriber:
             return
         if isinstance(message, Status) and self._durable:
             self._compare(message)
-        last = self._last.get(topic)
+        last = self._last.get((topic, message.patch))
         if message == last:
             return  # the state that a late joiner is told reaches everyone
         if last is not None and message.seq > last.seq:
             self.lost += message.seq - last.seq - 1
-        self._last[topic] = message
+        self._last[topic, message.patch] = message
         if topic.startswith(self._topics):
-            self._ready.append(Received(topic, message, b"".join(frames[2:])))
+            self._give(Received(topic, message, b"".join(frames[2:])))
+
+    def _give(self, received: Received) -> None:
+        if self.patch in (None, received.message.patch):
+            self._ready.append(received)
 
     def _take_durable(self, received: Received, message: Durable) -> None:
         if self._known is None:  # just joined: what stands open, told as it is
@@ -150,7 +157,7 @@ class Subscriber:
                 self._fetch()
             if message.previous <= self._known < message.serial:
                 self._known = message.serial
-                self._ready.append(received)
+                self._give(received)
             elif message.serial > self._known:  # the desk does not answer: an alarm does not wait for it
                 self._give_early(received, message)
 
@@ -160,7 +167,7 @@ class Subscriber:
         self._early[message.serial] = None
         if len(self._early) > QUEUED_MESSAGES:
             del self._early[next(iter(self._early))]
-        self._ready.append(received)
+        self._give(received)
 
     def _compare(self, status: Status) -> None:
         """Whether the daemon's ledger has anything that did not come."""
@@ -191,7 +198,7 @@ class Subscriber:
                 kind = type_of(topic)
                 message = kind and msgspec.json.decode(payload, type=kind)
                 if isinstance(message, Durable) and message.serial not in self._early:
-                    self._ready.append(Received(topic, message))
+                    self._give(Received(topic, message))
             if answer.ledger != self._ledger:
                 self._early.clear()
             self._ledger, self._known, more = answer.ledger, answer.upto, answer.more

@@ -317,6 +317,24 @@ def test_two_engines_of_one_model_remember_each_its_own(engine, remembering):
             np.testing.assert_array_equal(head, same)
 
 
+def test_one_engine_that_patches_take_turns_at_remembers_of_each_its_own(engine, remembering):
+    mine, others = some_beats(6)[:3], some_beats(6)[3:]
+    with engine(remembering) as backend:
+        expected = [backend.infer(*beat) for beat in mine]
+        backend.forget()
+        begin = backend.states
+        found, theirs = [], begin
+        for beat, disturbing in zip(mine, others, strict=True):
+            found.append(backend.infer(*beat))
+            kept, backend.states = backend.states, theirs
+            backend.infer(*disturbing)
+            theirs, backend.states = backend.states, kept
+    assert all(not state.any() for state in begin.values())
+    for heads, wanted in zip(found, expected, strict=True):
+        for head, same in zip(heads, wanted, strict=True):
+            np.testing.assert_array_equal(head, same)
+
+
 @pytest.mark.parametrize(
     "inputs",
     [(np.zeros((1, 1, 1, SAMPLES), np.float32),), (np.zeros((1, 8), np.float32), np.zeros((1, 1, 1, SAMPLES)))],

@@ -13,7 +13,7 @@ from daemon.kinds import KINDS
 from daemon.links import LINKS
 from engines.backend import BACKENDS
 
-DEFAULTS = msgspec.to_builtins(Config())
+DEFAULTS = {name: section for name, section in msgspec.to_builtins(Config()).items() if name != "patches"}
 SECTIONS = {
     **{name: section for name, section in DEFAULTS.items() if name != "alerts"},
     **{f"alerts.{kind}": section for kind, section in DEFAULTS["alerts"].items()},
@@ -128,6 +128,63 @@ def test_what_the_types_refuse_is_named_by_its_key_with_a_remedy(refusal, text, 
 )
 def test_what_types_alone_cannot_tell_is_refused_with_its_remedy(refusal, text, complaint):
     assert refusal(text).startswith(complaint)
+
+
+BEDS = """
+[alerts.asystole]
+no_beat_s = 5.0
+[[patches]]
+id = "bed-1"
+port = "/dev/ecg/patch1"
+[[patches]]
+id = "bed-2"
+port = "/dev/ecg/patch2"
+link = "cyton"
+alerts.extreme_bradycardia.rate_bpm = 30.0
+alerts.pause = {action = "silent"}
+"""
+
+
+def test_several_patches_have_each_its_own_keys_and_the_wards_limits_where_they_say_nothing(tmp_path):
+    path = tmp_path / "rhythmd.toml"
+    path.write_text(BEDS)
+    (one, ward), (other, own) = load(path).wearers
+    assert (one.id, one.port, one.link) == ("bed-1", "/dev/ecg/patch1", "rhythmd")
+    assert (other.id, other.wire.baud) == ("bed-2", LINKS["cyton"].baud)
+    assert ward == load(path).alerts
+    assert (ward.asystole.no_beat_s, own.asystole.no_beat_s) == (5.0, 5.0)
+    assert (ward.extreme_bradycardia.rate_bpm, own.extreme_bradycardia.rate_bpm) == (40.0, 30.0)
+    assert (own.extreme_bradycardia.beats, own.pause.action, own.pause.rr_s) == (4, "silent", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("[alerts.asystole]", "[patch]\n[alerts.asystole]"), "[patch] and [[patches]] exclude each other: make"),
+        (("bed-2", "bed-1"), "patches: id 'bed-1' is there twice; give each its own"),
+        (("patch2", "patch1"), "patches: port '/dev/ecg/patch1' is there twice; give each its own"),
+        (('port = "/dev/ecg/patch2"', ""), "patches: one has no port; `rhythmd doctor` lists"),
+        (("cyton", "morse"), "patches[1].link: 'morse' is not one of"),
+        (("link", "lnik"), "patches[1].lnik: unknown key"),
+        (("extreme_bradycardia", "bradycardia"), "patches[1].alerts.bradycardia: unknown key"),
+        (("30.0", "'slow'"), "patches[1].alerts.extreme_bradycardia.rate_bpm: expected `float`"),
+        (('{action = "silent"}', "{rr_s = 6.0}"), "patches[1].alerts.pause: rr_s must be below alerts.asystole"),
+    ],
+)
+def test_what_is_wrong_with_one_of_several_patches_is_named_by_its_place(refusal, change, complaint):
+    assert refusal(BEDS.replace(*change)).startswith(complaint)
+
+
+def test_the_manual_shows_several_patches_as_they_are_written(tmp_path):
+    manual = DEFAULT_FILE.read_text()
+    shown = [line.removeprefix("# ") for line in manual.splitlines() if "# [[patches]]" in manual and _of_beds(line)]
+    path = tmp_path / "rhythmd.toml"
+    path.write_text("\n".join(shown))
+    assert len(load(path).patches) == 2
+
+
+def _of_beds(line: str) -> bool:
+    return re.match(r"# (\[\[patches\]\]|(id|port|alerts[.a-z_]*) = )", line) is not None
 
 
 @pytest.mark.parametrize("name", LINKS)

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from daemon.engine import FALLBACK, open_engine
+from daemon.engine import FALLBACK, Seat, open_engine
 from daemon.messages import Latency
 from engines.backend import BACKENDS
 from engines.errors import EngineError
@@ -117,6 +117,43 @@ def test_a_session_begins_with_nothing_remembered_not_even_the_first_run(backend
         assert (len(backend.windows), backend.forgot) == (1, 1)
         engine.forget()
         assert backend.forgot == 2
+
+
+class Counting:
+    """A backend whose answer is how often it has been asked since it forgot: nothing but memory."""
+
+    def __init__(self, asked_s: int = 10**9) -> None:
+        self.states = {"h": np.zeros((1, 8), np.float32)}
+        self._left = asked_s
+
+    def forget(self):
+        self.states = {"h": np.zeros((1, 8), np.float32)}
+
+    def infer(self, windows):
+        self._left -= 1
+        if self._left < 0:
+            raise EngineError("the GPU has fallen off the bus")
+        self.states = {"h": self.states["h"] + 1}
+        count = float(self.states["h"][0, 0])
+        return np.array([[0.0, count]]), np.array([[count]])
+
+
+def test_who_shares_an_engine_has_what_it_remembers_to_himself(backends):
+    backends(tensorrt=Counting())
+    with open_engine("tensorrt", REMEMBERS) as engine:
+        one, other = Seat(engine, REMEMBERS.manifest), Seat(engine, REMEMBERS.manifest)
+        assert [answered(one, 0), answered(one, 0), answered(other, 0), answered(one, 0)] == [1, 2, 1, 3]
+        other.forget()
+        assert [answered(other, 0), answered(one, 0), answered(other, 0)] == [1, 4, 2]
+
+
+def test_when_a_shared_engine_breaks_only_he_who_was_seated_loses_his_memory(backends):
+    backends(tensorrt=Counting(5), **{FALLBACK: Counting()})
+    with open_engine("tensorrt", REMEMBERS) as engine:  # the first run is one
+        one, other = Seat(engine, REMEMBERS.manifest), Seat(engine, REMEMBERS.manifest)
+        assert [answered(one, 0), answered(one, 0), answered(other, 0), answered(other, 0)] == [1, 2, 1, 2]
+        assert [answered(other, 0), answered(one, 0)] == [1, 3]
+        assert engine.failing
 
 
 def test_an_engine_that_cannot_even_forget_is_replaced(backends):

@@ -9,6 +9,7 @@ import urllib.request
 from time import monotonic, sleep
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.messages import Beat
@@ -52,15 +53,27 @@ def test_what_the_judge_room_counts_stands_on_the_page(port):
         metrics.sent_after(0.003)
         metrics.status(STATUS)
         found = samples(page(port))
-    assert found["rhythmd_alerts_total", ("kind", "asystole"), ("state", "open")] == 1
-    assert found["rhythmd_alerts_total", ("kind", "asystole"), ("state", "closed")] == 1
-    assert found["rhythmd_beats_total", ("beat", "N")] == 1
+    assert found["rhythmd_alerts_total", ("kind", "asystole"), ("patch", "p"), ("state", "open")] == 1
+    assert found["rhythmd_alerts_total", ("kind", "asystole"), ("patch", "p"), ("state", "closed")] == 1
+    assert found["rhythmd_beats_total", ("beat", "N"), ("patch", "p")] == 1
     assert found["rhythmd_engine_seconds_bucket", ("le", "0.001")] == 0
     assert found["rhythmd_engine_seconds_bucket", ("le", "0.002")] == 1
     assert found["rhythmd_read_to_sent_seconds_count",] == 1
-    assert found["rhythmd_heart_rate_bpm",] == STATUS.heart_rate_bpm
-    assert found["rhythmd_open_alerts",] == 1
+    assert found["rhythmd_heart_rate_bpm", ("patch", "p")] == STATUS.heart_rate_bpm
+    assert found["rhythmd_open_alerts", ("patch", "p")] == 1
     assert found["rhythmd_engine", ("engine", "onnxruntime"), ("model", "m")] == 1
+
+
+def test_the_numbers_of_several_patches_stand_beside_each_other_and_those_of_the_daemon_once(port):
+    with open_metrics(port) as metrics:
+        for name, rate_bpm in (("bed-1", 60.0), ("bed-2", 90.0)):
+            metrics.status(replace(STATUS, patch=name, heart_rate_bpm=rate_bpm))
+        found = samples(page(port))
+    assert found["rhythmd_heart_rate_bpm", ("patch", "bed-1")] == 60
+    assert found["rhythmd_heart_rate_bpm", ("patch", "bed-2")] == 90
+    assert [place for place in found if place[0] == "rhythmd_refused_requests_total"] == [
+        ("rhythmd_refused_requests_total",)
+    ]
 
 
 def test_the_page_of_a_real_daemon_agrees_with_what_it_published(port):
@@ -77,7 +90,7 @@ def test_the_page_of_a_real_daemon_agrees_with_what_it_published(port):
     last = samples(pages[-1])
     assert len(judged) - 3 <= sum(value for (name, *_), value in last.items() if name == "rhythmd_beats_total")
     assert last["rhythmd_engine_seconds_count",] >= len(judged)
-    assert last["rhythmd_frames_total",] > 500
+    assert last["rhythmd_frames_total", ("patch", "patch0")] > 500
     assert last["rhythmd_status_age_seconds",] < 5
 
 

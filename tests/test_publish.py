@@ -351,7 +351,7 @@ def test_an_alert_that_was_open_when_the_daemon_died_is_closed_as_interrupted(ad
         house.opens("asystole", "a-2", latching=True)
         house.closes("asystole", "a-2", latching=True)
     with open_daemon(address, tmp_path) as house:
-        house.announcer.interrupted(house.common)
+        house.announcer.interrupted(house.ledger.standing(), house.common)
         assert house.ledger.standing() == []
         with Subscriber(address, since=0) as subscriber:
             messages = [each.message for each in served(house, lambda: received(subscriber))]

@@ -1,0 +1,153 @@
+"""Several patches, one gateway: real ports, a real daemon, and each patch's alerts are those of its recording alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+import tty
+from collections import defaultdict
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from daemon import config as cfg
+from daemon.app import find_model
+from daemon.messages import Alert, Beat, Status
+from daemon.reporting import TimeLine, alert_message, beat_message
+from engines.backend import open_backend
+from rhythmd import patient
+from rhythmd.analysis import analyze
+from rhythmd.player import Player, excerpt, on_the_wire
+from rhythmd.pty_port import play
+from rhythmd.recording import Recording, shipped
+from rhythmd.subscriber import Received, Subscriber
+from tests.running import MANY_ALERTS, Place, fields, until
+
+SPEED = 8.0
+WEARERS = {
+    "bed-1": patient.make("sinus 30, vt 12, sinus 20", seed=1).recording,
+    "bed-2": patient.make("sinus 20, asystole 12, sinus 30", seed=2).recording,
+    "bed-3": excerpt(shipped(), 0, 60),
+    "bed-4": excerpt(shipped(), 300, 60),
+    "bed-5": excerpt(shipped(), 600, 60),
+    "bed-6": excerpt(shipped(), 900, 60),
+    "bed-7": excerpt(shipped(), 1200, 60),
+}
+HOSTILE = "bed-8"
+OWN_LIMITS = {"bed-5": "alerts.pause.rr_s = 1.2\nalerts.extreme_tachycardia = {rate_bpm = 75.0, beats = 3}\n"}
+
+
+def beds(folder: Path) -> str:
+    return "".join(
+        f'[[patches]]\nid = "{name}"\nport = "{folder}/{name}"\n{OWN_LIMITS.get(name, "")}'
+        for name in [*WEARERS, HOSTILE]
+    )
+
+
+class Ward(Place):
+    """Eight patches' ports in one configuration."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        places = f'publish.bind = ["{self.address}"]\nstore.directory = "{self.state}"\nmetrics.port = 0\n'
+        self.config.write_text(f"{places}{MANY_ALERTS}{beds(folder)}")
+
+
+def expected(place: Place) -> dict[str, tuple[list, list]]:
+    """What `rhythmd analyze` finds in each recording, with the limits of that bed: alerts as they open, and beats."""
+    model, found = find_model(cfg.Config().engine.model), {}
+    for patch, alerts in cfg.load(place.config).wearers:
+        if patch.id in WEARERS:
+            wire = on_the_wire(WEARERS[patch.id], "rhythmd")
+            with open_backend("onnxruntime", model) as backend:
+                analysed = analyze(wire, backend, model.manifest.heads, alerts)
+            line = TimeLine(wire.rate_hz, wire.begins)
+            raised = [alert_message(one, patch="", seq=0, line=line) for one in analysed.alerts]
+            beats = [beat_message(one, patch="", seq=0, line=line) for one in analysed.beats]
+            found[patch.id] = [*map(fields, raised)], [(one.sample, one.beat, one.probability) for one in beats]
+    return found
+
+
+def noise(seconds: float) -> Recording:
+    return replace(WEARERS["bed-3"], counts=np.rint(np.random.default_rng(5).normal(0, 400, int(250 * seconds))))
+
+
+def hostile(port: Path, stop: threading.Event) -> None:
+    """Garbage as fast as it is read, then noise from an electrode, then away, and again."""
+    garbage = np.random.default_rng(7).bytes(65_536)
+    while not stop.is_set():
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        os.set_blocking(master, False)
+        port.symlink_to(os.ttyname(slave))
+        for _ in range(300):
+            try:
+                os.write(master, garbage)
+            except BlockingIOError:
+                stop.wait(0.01)
+        port.unlink()
+        os.close(slave)
+        os.close(master)
+        stop.wait(0.3)
+        play(Player(noise(20), "rhythmd"), port, speed=SPEED, stop=stop)
+
+
+def gathered(place: Place, *, disturbed: bool) -> dict[str, list[Received]]:
+    """What was said of each patch while all seven were played."""
+    came: dict[str, list[Received]] = defaultdict(list)
+    stop = threading.Event()
+    with place.running() as running, ExitStack() as stack:
+        running.wait_until_ready()
+        subscriber = stack.enter_context(closing(Subscriber(place.address, ("alert.", "event.", "beat", "status"))))
+        assert subscriber.receive(20.0)
+        wearing = [
+            threading.Thread(
+                target=play, args=(Player(recording, "rhythmd"), place.folder / name), kwargs={"speed": SPEED}
+            )
+            for name, recording in WEARERS.items()
+        ]
+        attack = threading.Thread(target=hostile, args=(place.folder / HOSTILE, stop))
+        for thread in [*wearing, *[attack] * disturbed]:
+            thread.start()
+        present: set[str] = set()
+
+        def all_have_gone(received: Received) -> bool:
+            message = received.message
+            came[message.patch].append(received)
+            if isinstance(message, Status) and message.patch in WEARERS:
+                (present.add if message.port == "open" else lambda _: None)(message.patch)
+                gone[message.patch] = message.port == "absent" and message.patch in present
+            return all(gone.values())
+
+        gone = dict.fromkeys(WEARERS, False)
+        try:
+            until(subscriber, all_have_gone, within_s=90.0)
+        finally:
+            stop.set()
+            for thread in [*wearing, *[attack] * disturbed]:
+                thread.join()
+        assert running.end() == 0
+    return came
+
+
+def test_seven_patches_beside_a_hostile_one_get_the_alerts_of_their_recordings(tmp_path):
+    place = Ward(tmp_path)
+    came = gathered(place, disturbed=True)
+    wanted = expected(place)
+    assert sum(len(raised) for raised, _ in wanted.values()) > 10
+    for name, (raised, beats) in wanted.items():
+        said = [one.message for one in came[name]]
+        physiological = [
+            fields(one)
+            for one in said
+            if isinstance(one, Alert) and one.state == "open" and one.category == "physiological"
+        ]
+        assert physiological == raised, name
+        assert [(one.sample, one.beat, one.probability) for one in said if isinstance(one, Beat)] == beats, name
+        assert {one.id.rpartition("-")[0].rpartition("-")[0] for one in said if isinstance(one, Alert)} <= {name}
+    attacked = [one.message for one in came[HOSTILE] if isinstance(one.message, Status)]
+    assert max(one.link.skipped_bytes for one in attacked) > 1_000_000
+    assert max(one.link.connections for one in attacked) > 2
+    assert {one.message.kind for one in came[HOSTILE] if isinstance(one.message, Alert)} >= {"patch_lost"}
