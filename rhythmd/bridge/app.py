@@ -74,7 +74,8 @@ class Bridge:
         self._unstored: list[tuple[Heard, Post | None]] = []  # while the disk takes nothing
         self._hurried: set[str] = set()  # ids of those that were published all the same
         self._confirmed: list[Row] = []  # that are still on disk
-        self._statuses: dict[str, tuple[Status, float]] = {}  # as last published, and when
+        self._several = {source.name for source in settings.daemon if source.several}
+        self._statuses: dict[tuple[str, str], tuple[Status, float]] = {}  # as last published, and when
         self._connected = False
         self._away: set[str] = set()  # why, as was told since it was last there
         self._failing = ""  # why nothing can be stored; empty is well
@@ -121,13 +122,20 @@ class Bridge:
     def _post(self, heard: Heard) -> Post | None:
         topic, message = heard.received.topic, heard.received.message
         if isinstance(message, Status):
-            last, at_s = self._statuses.get(heard.daemon, (None, 0.0))
+            last, at_s = self._statuses.get((heard.daemon, message.patch), (None, 0.0))
+            if last is None and message.patches > 1 and heard.daemon not in self._several:
+                log.warning("%s reads %d patches: write several = true there", heard.daemon, message.patches)
             if not is_news(message, last, monotonic() - at_s, self._settings.publish.status_every_s):
                 return None
-            self._statuses[heard.daemon] = message, monotonic()
+            self._statuses[heard.daemon, message.patch] = message, monotonic()
         payload = payload_of(topic, message, device=self._device, daemon=heard.daemon)
-        where = topic_of(self._settings.publish.prefix, self._device, heard.daemon, topic)
+        place = self._place(heard.daemon, message.patch)
+        where = topic_of(self._settings.publish.prefix, self._device, place, topic)
         return Post(id_of(topic, message), rank_of(message), where, encode(payload), retain=isinstance(message, Status))
+
+    def _place(self, daemon: str, patch: str) -> str:
+        patch = patch.replace(".", "_")  # NATS parts its subjects at a dot
+        return f"{daemon}/{patch}" if daemon in self._several else daemon
 
     def _store(self) -> list[Heard]:
         posts = [post for _, post in self._unstored if post]
@@ -163,7 +171,8 @@ class Bridge:
             source = self._sources.get(each.daemon)  # it may be gone from the configuration
             folder = folder_of(source) if source else None
             there = strip_of(folder, each.alert) if folder else "none"
-            topic = topic_of(self._settings.publish.prefix, self._device, each.daemon, f"strip.{each.kind}")
+            place = self._place(each.daemon, each.patch)
+            topic = topic_of(self._settings.publish.prefix, self._device, place, f"strip.{each.kind}")
             post = post_of(folder, each, topic, self._device) if folder and there in ("whole", "part") else None
             if post and self._on_disk(partial(self._outbox.add, {}, [post])):
                 self._on_disk(partial(self._outbox.satisfied, each, "strips"))

@@ -38,10 +38,16 @@ class Publish(Section, frozen=True):
     keep_mb: Annotated[float, Meta(ge=1, le=100_000)] = 64.0
 
 
+class Gateway(Source, frozen=True):
+    """A daemon to follow; with `several` its patches' names are one more level of the topics."""
+
+    several: bool = False
+
+
 class Settings(Section, frozen=True):
     broker: Broker = Broker()
     publish: Publish = Publish()
-    daemon: tuple[Source, ...] = (Source(),)
+    daemon: tuple[Gateway, ...] = (Gateway(),)
 
 
 def load(path: Path) -> Settings:

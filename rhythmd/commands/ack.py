@@ -3,6 +3,7 @@
 rhythmd ack                         the alarms that call now
 rhythmd ack patch0-19a5c2-3         acknowledge this one: a latching alarm calls until someone does
 rhythmd ack --all                   acknowledge all that call
+rhythmd ack --patch bed-3 --silence 120   of one patch only, where the daemon reads several
 rhythmd ack --silence 120           silence for two minutes; a new lethal alarm breaks through. 0 ends it
 """
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", nargs="*", help="of the alarms, as `rhythmd listen` and `rhythmd ack` show them")
     parser.add_argument("--all", action="store_true", help="every alarm that calls now")
     parser.add_argument("--silence", type=float, metavar="SECONDS", help="0 to 600")
+    parser.add_argument("--patch", metavar="NAME", help="only this one's alarms (default: of all patches)")
     parser.add_argument("--by", default=getpass.getuser(), help="who you are (default: %(default)s)")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="of `rhythmd keys add`, for a daemon elsewhere")
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from None
     ids = list(args.id)
     if args.all or not (ids or args.silence is not None):
-        calling = _calling(address, keys)
+        calling = _calling(address, keys, args.patch)
         if not args.all:
             print("\n".join(calling) or "no alarm calls")
             return 0
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--silence: give 0 to 600 seconds; a longer silence is an acknowledgement")
     requests: list[Request] = [Acknowledge(id=each, by=args.by) for each in ids]
     if args.silence is not None:
-        requests.append(Silence(for_s=args.silence, by=args.by))
+        requests.append(Silence(for_s=args.silence, by=args.by, patch=args.patch))
     with zmq.Context() as context, closing(Desk(context, desk_of(address), keys)) as desk:
         for request in requests:
             try:
@@ -61,9 +63,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _calling(address: str, keys: Access | None) -> tuple[str, ...]:
-    with Subscriber(address, ("status",), keys=keys) as subscriber:
-        received = subscriber.receive(STATUS_S)
-    if received is None or not isinstance(received.message, Status):
-        raise ConfigError(f"no daemon answers at {address}; `rhythmd doctor` looks why")
-    return received.message.calling
+def _calling(address: str, keys: Access | None, patch: str | None) -> tuple[str, ...]:
+    found: dict[str, Status] = {}
+    with Subscriber(address, ("status",), keys=keys, patch=patch) as subscriber:
+        while received := subscriber.receive(STATUS_S):
+            status = received.message
+            if isinstance(status, Status):
+                found[status.patch] = status
+                if patch or len(found) >= status.patches:
+                    return tuple(each for one in found.values() for each in one.calling)
+    raise ConfigError(
+        f"no {f'patch {patch!r}' if patch else 'daemon'} answers at {address}; `rhythmd doctor` looks why"
+    )

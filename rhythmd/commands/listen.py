@@ -2,6 +2,7 @@
 
 rhythmd listen                      alerts and recorded events
 rhythmd listen --topic beat         every beat; also status, wave, or `alert.atrial_fibrillation`; may be repeated
+rhythmd listen --patch bed-3        of one patch, where the daemon reads several
 rhythmd listen --json | jq .        one object a line, for programs (better still: `from rhythmd import Subscriber`)
 rhythmd listen --since 0            first all alerts that the daemon keeps, then on; or after the one with this serial
 rhythmd listen --since last         go on where the last `--since last` stopped: nothing is missed in between
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -28,6 +30,7 @@ from rhythmd.subscriber import ADDRESS, ALERTS, Received, Subscriber
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
     parser.add_argument("--topic", action="append", metavar="PREFIX", help="default: alert. and event.")
+    parser.add_argument("--patch", metavar="NAME", help="only this one's (default: all of the daemon)")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="of `rhythmd keys add`, for a daemon elsewhere")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--since", type=_place, metavar="SERIAL|last", help="also what came before (see above)")
@@ -45,14 +48,15 @@ def _place(text: str) -> int | str:
 
 def run(args: argparse.Namespace) -> int:
     topics = tuple(args.topic or ALERTS)
-    show = _as_json if args.json else in_words
+    show = _as_json if args.json else partial(in_words, named=not args.patch)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways of stopping are the same good end
     deadline_s = None if args.for_s is None else monotonic() + args.for_s
     address = reachable(args.connect)
     kept = Bookmark.of(address) if args.since == LAST else None
     try:
         keys = read_keys(args.keys) if args.keys else None
-        subscriber = Subscriber(address, topics, since=(kept.read() or 0) if kept else args.since, keys=keys)
+        since = (kept.read() or 0) if kept else args.since
+        subscriber = Subscriber(address, topics, since=since, keys=keys, patch=args.patch)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     with subscriber:
@@ -77,11 +81,12 @@ def _as_json(received: Received) -> str:
     return msgspec.json.encode(fields).decode()
 
 
-def in_words(received: Received) -> str:
-    """One line for people: time, topic, and what matters most."""
+def in_words(received: Received, *, named: bool = False) -> str:
+    """One line for people: time, topic, whose if `named`, and what matters most."""
     fields = msgspec.to_builtins(received.message)
     when = received.message.utc.astimezone().strftime("%H:%M:%S")
     shown = _SHOWN.get(received.topic.split(".")[0], ())
+    shown = ("patch", *shown) if named else shown
     parts = [f"{name}={_short(fields[name])}" for name in shown if fields[name] not in (None, "", ())]
     return f"{when}  {received.topic:<32} {' '.join(parts)}"
 

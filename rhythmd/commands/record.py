@@ -1,6 +1,7 @@
 """Keep ECG on disk: a strip around every alert of a daemon and, if the configuration says so, all of it.
 
 rhythmd record                       into the folder that `records.directory` names
+rhythmd record --patch bed-3         of a daemon that reads several: one recorder for each, each with its own folder
 rhythmd record --full-disclosure     everything, in hours, whatever the configuration says
 
 A program of its own, so that neither it nor its disk can hold up an alert. Stop it with Ctrl-C or SIGTERM, or pull the
@@ -23,6 +24,7 @@ from time import monotonic
 import msgspec
 
 from daemon.config import Config, ConfigError, load
+from daemon.messages import Status
 from daemon.notify import notify
 from daemon.publish import reachable
 from rhythmd.desk import read_keys
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="of `rhythmd keys add`, for a daemon elsewhere")
     parser.add_argument("--config", type=Path, metavar="FILE", help="as for `rhythmd run`; its [records] says where")
+    parser.add_argument("--patch", metavar="NAME", help="whose, of a daemon that reads several")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="where to write, instead of records.directory")
     parser.add_argument("--full-disclosure", action="store_true", help="keep all signal, not only strips")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
@@ -59,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         )
         try:
             keys = read_keys(args.keys) if args.keys else None
-            subscriber = Subscriber(reachable(args.connect), TOPICS, since=_mark(folder / MARK), keys=keys)
+            since = _mark(folder / MARK)
+            subscriber = Subscriber(reachable(args.connect), TOPICS, since=since, keys=keys, patch=args.patch)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         with subscriber:
@@ -74,6 +78,8 @@ def _follow(subscriber: Subscriber, recorder: Recorder, stopped: list[int]) -> N
     due_s = monotonic()
     while not stopped:
         if received := subscriber.receive(max(0.0, min(due_s - monotonic(), SYNC_EVERY_S / 2))):
+            if isinstance(received.message, Status) and received.message.patches > 1 and not subscriber.patch:
+                raise ConfigError("the daemon reads several patches: name one with --patch, and its own --directory")
             recorder.take(received)
         if monotonic() >= due_s:
             due_s = monotonic() + SYNC_EVERY_S

@@ -2,7 +2,8 @@
 
 rhythmd status               exit code 0: it watches; 1: it runs and does not; 2: no daemon answers
 rhythmd status --watch       again with each of its messages, until Ctrl-C
-rhythmd status --json        one object: healthy, reasons, and the daemon's own message
+rhythmd status --json        one object: healthy, reasons, and the daemon's own message; of several patches one a line
+rhythmd status --patch NAME  of one patch in full, where the daemon reads several; else each has a line
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ REMEDY = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connect", default=ADDRESS, metavar="ADDRESS", help="of the daemon (default: %(default)s)")
+    parser.add_argument("--patch", metavar="NAME", help="of a daemon that reads several")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="of `rhythmd keys add`, for a daemon elsewhere")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--watch", action="store_true", help="until Ctrl-C")
@@ -48,18 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     address = reachable(args.connect)
     try:
-        subscriber = Subscriber(address, ("status",), keys=read_keys(args.keys) if args.keys else None)
+        keys = read_keys(args.keys) if args.keys else None
+        subscriber = Subscriber(address, ("status",), keys=keys, patch=args.patch)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    show = _as_json if args.json else _in_words
     before = CLEAR if args.watch and not args.json and sys.stdout.isatty() else ""
     with subscriber:
         healthy = False
         try:
-            for status in _statuses(subscriber, address):
-                found = reasons(status)
-                healthy = not found
-                print(f"{before}{show(status, found)}", flush=True)
+            for statuses in _rounds(subscriber, address, args.patch):
+                found = [(status, reasons(status)) for status in statuses]
+                healthy = not any(why for _, why in found)
+                show = _as_json if args.json else _in_words if len(found) == 1 else _in_a_line
+                print(before + "\n".join(show(status, why) for status, why in found), flush=True)
                 if not args.watch:
                     break
         except KeyboardInterrupt:
@@ -67,11 +70,18 @@ def run(args: argparse.Namespace) -> int:
     return 0 if healthy else 1
 
 
-def _statuses(subscriber: Subscriber, address: str) -> Iterator[Status]:
+def _rounds(subscriber: Subscriber, address: str, patch: str | None) -> Iterator[list[Status]]:
+    """Again and again a status of each patch, by name."""
+    found: dict[str, Status] = {}
     while received := subscriber.receive(ANSWER_S):
-        if isinstance(received.message, Status):
-            yield received.message
-    raise ConfigError(f"no daemon answers at {address} within {ANSWER_S:g} s; `systemctl status rhythmd` or the log")
+        status = received.message
+        if isinstance(status, Status):
+            found[status.patch] = status
+            if patch or len(found) >= status.patches:
+                yield [found[name] for name in sorted(found)]
+                found = {}
+    who = f"patch {patch!r}" if patch else "daemon"
+    raise ConfigError(f"no {who} answers at {address} within {ANSWER_S:g} s; `systemctl status rhythmd` or the log")
 
 
 def reasons(status: Status) -> list[str]:
@@ -97,6 +107,14 @@ def reasons(status: Status) -> list[str]:
 def _as_json(status: Status, found: list[str]) -> str:
     fields = {"healthy": not found, "reasons": found, "status": msgspec.to_builtins(status)}
     return msgspec.json.encode(fields).decode()
+
+
+def _in_a_line(status: Status, found: list[str]) -> str:
+    rate = "no heart rate" if status.heart_rate_bpm is None else f"{status.heart_rate_bpm:g} a minute"
+    says = (
+        f"{status.quality}, rhythm {status.rhythm}, {rate}; {len(status.open_alerts)} stand, {len(status.calling)} call"
+    )
+    return "\n".join([f"{status.patch:<16} {says}", *(f"! {each}" for each in found)])
 
 
 def _in_words(status: Status, found: list[str]) -> str:

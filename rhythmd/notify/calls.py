@@ -62,7 +62,7 @@ class Calls:
         """Whoever is to be told by now."""
         notices = [notice for daemon in self._missed(now_s) for notice in self._lost(daemon, now_s)]
         for key, case in self._cases.items():
-            silent = now_s < self._silent_until_s.get(case.daemon, now_s)
+            silent = now_s < self._silent_until_s.get(_place(case.daemon, case.alert), now_s)
             self._cases[key], more = due(case, self._by_name[case.rule], now_s, silent=silent)
             notices += more
         return notices
@@ -98,15 +98,16 @@ class Calls:
         if age_s > 3600 * rule.expire_h:
             self.too_old += 1
             return []
-        breaks = alert.latching and now_s < self._silent_until_s.get(daemon, now_s)
+        breaks = alert.latching and now_s < self._silent_until_s.get(_place(daemon, alert), now_s)
         self._cases[key] = begun(daemon, rule, alert, now_s, breaks_silence=breaks)
         return []
 
     def _answered(self, daemon: str, message: Answered, now_s: float, age_s: float) -> list[Notice]:
         if message.how == "silenced":
-            self._silent_until_s[daemon] = now_s + (message.for_s or 0.0) - age_s
+            place = _place(daemon, message)
+            self._silent_until_s[place] = now_s + (message.for_s or 0.0) - age_s
             self._cases = {
-                key: replace(case, breaks_silence=False) if case.daemon == daemon else case
+                key: replace(case, breaks_silence=False) if _place(case.daemon, case.alert) == place else case
                 for key, case in self._cases.items()
             }
             return []
@@ -118,19 +119,25 @@ class Calls:
 
     def _compare(self, daemon: str, status: Status, now_s: float) -> None:
         """Call no longer for what the daemon has forgotten."""
-        silent = now_s < self._silent_until_s.get(daemon, now_s)
+        place = _place(daemon, status)
+        silent = now_s < self._silent_until_s.get(place, now_s)
         latched = [
             (key, case)
             for key, case in self._cases.items()
-            if case.daemon == daemon and case.calls and case.alert.state == "closed"
+            if _place(case.daemon, case.alert) == place and case.calls and case.alert.state == "closed"
         ]
         uncalled = {key: case for key, case in latched if not silent and case.alert.id not in status.calling}
         for key, case in uncalled.items():
             if now_s > self._uncalled_s.setdefault(key, now_s) + FORGOTTEN_AFTER_S:
                 self._cases[key] = replace(case, answered_by="")
         self._uncalled_s = {
-            key: at_s for key, at_s in self._uncalled_s.items() if key in uncalled or not key.startswith(f"{daemon}/")
+            key: at_s
+            for key, at_s in self._uncalled_s.items()
+            if key in uncalled or (key in self._cases and self._place_of(key) != place)
         }
+
+    def _place_of(self, key: str) -> str:
+        return _place(self._cases[key].daemon, self._cases[key].alert)
 
     def _rule(self, key: str) -> Rule:
         return self._by_name[self._cases[key].rule]
@@ -153,6 +160,11 @@ class Calls:
         cases = self._cases.values()
         found = (case for case in cases if case.daemon == daemon and case.alert.kind == DAEMON_LOST)
         return next((case for case in found if case.alert.state == "open"), None)
+
+
+def _place(daemon: str, message: Message) -> str:
+    """What is silenced together: the alarms of one patch."""
+    return f"{daemon}/{message.patch}"
 
 
 def _loss(daemon: str, heard_s: float) -> Alert:
