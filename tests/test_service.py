@@ -112,8 +112,8 @@ def test_it_says_ready_then_feeds_the_watchdog_and_stops_with_0_when_asked(servi
 def test_a_start_that_takes_long_is_not_ended_by_the_watchdog(tmp_path):
     """systemd's runs from the first WATCHDOG=1 on, ready or not: a start has TimeoutStartSec=, and imports from a slow
     card may keep the main thread waiting for longer than a room may hang."""
-    slow = "import daemon.judging\nfast = daemon.judging.open_engine\n"
-    slow += "daemon.judging.open_engine = lambda *a, **k: (time.sleep(2.0), fast(*a, **k))[1]"
+    slow = "import daemon.ward\nfast = daemon.ward.open_engine\n"
+    slow += "daemon.ward.open_engine = lambda *a, **k: (time.sleep(2.0), fast(*a, **k))[1]"
     service = Service(tmp_path, spoiled=slow)
     try:
         assert service.notice() == "READY=1"
