@@ -15,6 +15,7 @@ from tests.vm import notes
 
 ROOT = Path(__file__).parent.parent
 UNIT = ROOT / "systemd" / "rhythmd.service"
+INSTANCE = ROOT / "systemd" / "rhythmd@.service"
 JETSON = ROOT / "systemd" / "rhythmd.service.d" / "jetson.conf"
 RULES = ROOT / "systemd" / "70-rhythmd-patch.rules"
 DOCKERFILE = ROOT / "Dockerfile.jetson"
@@ -189,3 +190,12 @@ def test_the_rehearsal_finds_the_commands_of_the_notes() -> None:
     assert "rhythmd keys add" in notes.let_others_listen()
     assert "userdel rhythmd" in notes.uninstall()
     assert all(f"enable --now {unit}\n" in commands for unit, commands in notes.companions().items())
+
+
+def test_an_instance_is_hardened_like_the_one_service_and_keeps_its_own() -> None:
+    """Whatever is changed in one unit must be in the other."""
+    one, instance = settings(UNIT), settings(INSTANCE)
+    own = {key for key in one.keys() | instance.keys() if one.get(key) != instance.get(key)}
+    assert own == {"Description", "ExecStart", "RuntimeDirectory", "StateDirectory", "TasksMax"}
+    assert instance["ExecStart"] == ["/opt/rhythmd/bin/rhythmd run --config /etc/rhythmd/%i.toml"]
+    assert instance["RuntimeDirectory"] == instance["StateDirectory"] == ["rhythmd-%i"]
