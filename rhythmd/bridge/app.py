@@ -183,7 +183,7 @@ class Bridge:
         dropped = self._outbox.drop(self._busy) if self._outbox.too_big and not self._failing else 0
         if dropped and not self._dropping:
             log.warning("more waits than publish.keep_mb: the oldest statuses are dropped, then strips, alerts never")
-        self._dropping = self._outbox.too_big or dropped > 0 or (self._dropping and not self._connected)
+        self._dropping = dropped > 0 or (self._dropping and not self._outbox.half_empty)
 
     @property
     def _busy(self) -> set[int]:

@@ -108,6 +108,11 @@ class Outbox:
         """Whether more waits than may."""
         return self.bytes > self._keep_bytes
 
+    @property
+    def half_empty(self) -> bool:
+        """Whether what had to be dropped is over."""
+        return self.bytes < self._keep_bytes / 2
+
     def drop(self, besides: set[int]) -> int:
         """Where more waits than may, the oldest of the least rank go; alerts never. How many went."""
         dropped = 0
