@@ -56,8 +56,8 @@ class Rehearsal:
         return Subscriber(f"tcp://127.0.0.1:{self.machine.port}", topics, keys=self.access, **more)
 
     @contextmanager
-    def worn(self, player: Player) -> Any:
-        with Wearer(self.machine.patch, player) as wearer:
+    def worn(self, player: Player, *, patient: bool = False) -> Any:
+        with Wearer(self.machine.patch, player, patient=patient) as wearer:
             yield wearer
 
     def service(self, *names: str) -> list[str]:

@@ -128,7 +128,7 @@ def tells_what_analyze_finds(on: Rehearsal) -> str:
 
     with on.subscriber(since=0) as subscriber:
         wait_for(subscriber, is_status(port="open"))
-        with on.worn(Player(recording, "rhythmd")) as wearer:
+        with on.worn(Player(recording, "rhythmd"), patient=True) as wearer:
             wearer.wait()
             all_sent_s = monotonic()
             for one in until(subscriber, silent_again, PATIENCE_S):

@@ -10,15 +10,21 @@ from types import TracebackType
 
 from rhythmd.player import Player
 
+SEND_BUFFER_BYTES = 32768  # a small message costs the kernel 768: three seconds of frames
+
 
 class Wearer:
-    """From `__enter__` on, until the recording or the power ends. While unplugged, what is due is lost."""
+    """From `__enter__` on, until the recording or the power ends. While unplugged, what is due is lost.
 
-    def __init__(self, patch: socket.socket, player: Player) -> None:
-        self._patch, self._player = patch, player
+    What nobody reads is lost too, as with a patch, but for three seconds of it; a `patient` wearer waits instead, for
+    a machine that is slower than the heart.
+    """
+
+    def __init__(self, patch: socket.socket, player: Player, *, patient: bool = False) -> None:
+        self._patch, self._player, self._patient = patch, player, patient
+        patch.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._stop = threading.Event()
         self.plugged = True
-        self.samples = 0  # sent so far
         self._playing = threading.Thread(target=self._play)
         self._draining = threading.Thread(target=self._drain, daemon=True)
 
@@ -44,8 +50,14 @@ class Wearer:
                 if self._stop.wait(max(0.0, begun_s + turn.due_s - monotonic())):
                     return
                 if self.plugged:
-                    self._patch.sendall(turn.wire)
-                self.samples += self._player.link.samples_per_frame
+                    self._send(turn.wire)
+
+    def _send(self, wire: bytes) -> None:
+        if self._patient:
+            self._patch.sendall(wire)
+            return
+        with suppress(BlockingIOError):
+            self._patch.send(wire, socket.MSG_DONTWAIT)
 
     def _drain(self) -> None:
         """QEMU stands still when nobody takes what the guest writes, and a tty echoes until it is told not to."""
