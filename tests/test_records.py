@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from datetime import timedelta
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import wfdb
 
 from rhythmd.records import budget, records_folder, strip
-from rhythmd.records.hour import hours
+from rhythmd.records.durable import write_whole
+from rhythmd.records.form import About
+from rhythmd.records.hour import GrowingHour, finish, hours
 from rhythmd.records.keeping import read_kept
 from tests.recording import BEGAN, Daemon, read_everything
 from tests.test_disk import fill, small_disk
@@ -285,6 +288,41 @@ def test_what_a_power_cut_leaves_is_finished_at_the_next_start(daemon, tmp_path)
     assert not list(tmp_path.rglob("*.notes")) + list(tmp_path.rglob("*.new")) + list(tmp_path.rglob("*140000*"))
     symbols = wfdb.rdann(str(next((tmp_path / "hours").glob("*.hea")).with_suffix("")), "rhy").symbol
     assert [symbol for symbol in symbols if symbol in "NVS"] == ["S", "N"]
+
+
+def test_an_hour_that_cannot_be_read_now_is_kept_and_finished_later(daemon, tmp_path):
+    """As where the process has no files left: what nobody can read at the moment is no debris."""
+    daemon.signal(20)
+    (hour,) = (path.with_suffix("") for path in (tmp_path / "hours").glob("*.hea"))
+    signal = hour.with_suffix(".dat").read_bytes()
+    used = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, used[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            finish(hour)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, used)
+    assert hour.with_suffix(".dat").read_bytes() == signal
+    daemon.recorder.close()
+    (record,) = read_everything(tmp_path)
+    assert record.sig_len == 20 * 250
+
+
+def test_an_hour_that_cannot_begin_leaves_neither_files_nor_descriptors(tmp_path):
+    about = About("x", BEGAN, "p", 0, 250.0, "p-1", 1000, "rhythmd")
+    (tmp_path / "x.notes").mkdir()  # the second of its files cannot be made
+    open_before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="directory"):
+        GrowingHour(tmp_path, about, bytes(50))
+    assert os.listdir("/proc/self/fd") == open_before
+    assert [path.name for path in tmp_path.iterdir()] == ["x.notes"]
+
+
+def test_what_cannot_be_written_whole_leaves_nothing_half(tmp_path):
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_whole(tmp_path / "x.json", b"{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_the_folder_is_that_of_the_configuration(monkeypatch):

@@ -9,11 +9,15 @@ from pathlib import Path
 def write_whole(path: Path, data: bytes) -> None:
     """Whoever reads `path`, now or after a power cut, finds all of it or what was there before."""
     new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        with new.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)  # on a full disk it is in the way of the next try, which may have another name
+        raise
     sync_folder(path.parent)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -44,15 +44,15 @@ class GrowingHour:
         self.path = folder / about.name
         self.length = 0
         self._noted = 0  # bytes
-        self._signal = _Ahead(self.path.with_suffix(".dat"), _NOTHING)
-        self._notes = _Ahead(self.path.with_suffix(NOTES), b"\n" * AHEAD_BYTES)
-        try:
+        with ExitStack() as undo:  # a full disk is tried ten times a second: nothing of a failure may stay
+            self._signal = _opened(self.path.with_suffix(".dat"), _NOTHING, undo)
+            self._notes = _opened(self.path.with_suffix(NOTES), b"\n" * AHEAD_BYTES, undo)
             self.add(counts, 0)
             self.sync()
-            write_whole(self.path.with_suffix(".hea"), form.header(about))
-        except OSError:
-            self.close()
-            raise
+            header = self.path.with_suffix(".hea")
+            undo.callback(header.unlink, missing_ok=True)
+            write_whole(header, form.header(about))
+            undo.pop_all()
 
     @property
     def end_sample(self) -> int:
@@ -106,6 +106,13 @@ class _Ahead:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def _opened(path: Path, filling: bytes, undo: ExitStack) -> _Ahead:
+    file = _Ahead(path, filling)
+    undo.callback(path.unlink, missing_ok=True)
+    undo.callback(file.close)
+    return file
 
 
 def _write(file: int, data: bytes, at: int) -> None:
@@ -188,11 +195,14 @@ def _trimmed(counts: Counts) -> Counts:
 
 
 def finish(path: Path) -> None:
-    """Give a grown hour its annotation file, its length and its time. It may be done again where it was cut short."""
+    """Give a grown hour its annotation file, its length and its time. It may be done again where it was cut short.
+
+    An hour that cannot be read now, for want of memory or files say, raises OSError and stays as it is.
+    """
     try:
         about, _, _ = form.read_about(path.with_suffix(".hea"))
         counts = _trimmed(_read(path.with_suffix(".dat")))
-    except (OSError, ValueError):  # died before it had a header: a tenth of a second that nobody can date
+    except (FileNotFoundError, ValueError):  # died before it had a header: a tenth of a second that nobody can date
         counts = np.zeros(0, np.int16)
     if not len(counts):
         for suffix in (".hea", ".dat", NOTES):
