@@ -271,6 +271,15 @@ def test_places_are_seconds_of_patch_time_whatever_the_patchs_rate():
             assert (alert["onset_s"], alert["raised_s"]) == (1.0, 3.0)
 
 
+def test_alerts_of_before_are_placed_by_the_patchs_rate_though_it_is_told_after_them():
+    with serving() as (bed, port):
+        bed.alert("pause", "p", onset_sample=500, raised_sample=1500)
+        bed.clock(rate_hz=500)
+        with looking(port) as (_, hello):
+            (alert,) = hello["alerts"]
+            assert (alert["onset_s"], alert["raised_s"]) == (1.0, 3.0)
+
+
 def test_an_alert_has_its_strip_from_before_the_onset_on_with_lost_samples_told():
     with serving() as (bed, port):
         for _ in range(100):

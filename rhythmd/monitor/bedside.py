@@ -32,6 +32,7 @@ class Bedside:
         self.alerts: dict[str, ShownAlert] = {}  # the oldest first
         self._patch = patch
         self._rate_hz, self._origin = 250.0, ""  # until `clock` tells
+        self._told: dict[str, Alert] = {}  # as the daemon told them: those of before come ahead of the first `clock`
         self._beats: deque[ShownBeat] = deque(maxlen=1500)
         self._tape: Tape | None = None
         self._silence = ("", 0.0)  # by whom, until when (monotonic)
@@ -56,7 +57,7 @@ class Bedside:
         if isinstance(message, Answered):
             return self._answer(message, now_s)
         if isinstance(message, Clock):
-            self._rate_hz, self._origin = message.rate_hz, message.origin
+            return self._clock(message)
         return []
 
     def beats(self) -> tuple[ShownBeat, ...]:
@@ -91,15 +92,25 @@ class Bedside:
         self._keep_strips(over=False)
         return self._shown(self._tape, at_s, at_s + message.samples / message.rate_hz)
 
+    def _clock(self, message: Clock) -> list[Event]:
+        """What was placed by another rate is placed anew."""
+        before_hz, self._rate_hz, self._origin = self._rate_hz, message.rate_hz, message.origin
+        if message.rate_hz == before_hz:
+            return []
+        for alert_id, told in self._told.items():
+            self.alerts[alert_id] = ShownAlert.of(told, self._rate_hz, self.alerts[alert_id].answered_by)
+        return list(self.alerts.values())
+
     def _alert(self, message: Alert) -> ShownAlert:
         before = self.alerts.get(message.id)
+        self._told[message.id] = message
         alert = self.alerts[message.id] = ShownAlert.of(message, self._rate_hz, before.answered_by if before else "")
         here = message.id.startswith(self._origin)  # sample counts of another run of the daemon say nothing here
         is_of_now = self._tape and here and abs(alert.raised_s - self._tape.ends_s) < AFTER_S
         if is_of_now and before is None:
             self._uncut[alert.id] = alert
         for beyond in list(self.alerts)[:-MOST_ALERTS]:
-            del self.alerts[beyond]
+            del self.alerts[beyond], self._told[beyond]
             self._uncut.pop(beyond, None)
             self._strips.pop(beyond, None)
         return alert
