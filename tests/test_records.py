@@ -6,6 +6,7 @@ import json
 import os
 import resource
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,10 +312,11 @@ def test_an_hour_that_cannot_be_read_now_is_kept_and_finished_later(daemon, tmp_
 def test_an_hour_that_cannot_begin_leaves_neither_files_nor_descriptors(tmp_path):
     about = About("x", BEGAN, "p", 0, 250.0, "p-1", 1000, "rhythmd")
     (tmp_path / "x.notes").mkdir()  # the second of its files cannot be made
-    open_before = os.listdir("/proc/self/fd")
+    descriptors = Path("/proc/self/fd")
+    open_before = len(list(descriptors.iterdir()))
     with pytest.raises(OSError, match="directory"):
         GrowingHour(tmp_path, about, bytes(50))
-    assert os.listdir("/proc/self/fd") == open_before
+    assert len(list(descriptors.iterdir())) == open_before
     assert [path.name for path in tmp_path.iterdir()] == ["x.notes"]
 
 

@@ -56,9 +56,7 @@ class Bedside:
             return [self._alert(message)]
         if isinstance(message, Answered):
             return self._answer(message, now_s)
-        if isinstance(message, Clock):
-            return self._clock(message)
-        return []
+        return self._clock(message) if isinstance(message, Clock) else []
 
     def beats(self) -> tuple[ShownBeat, ...]:
         """Of the last minutes."""
