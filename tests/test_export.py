@@ -202,5 +202,14 @@ def test_what_is_not_there_costs_one_line(folder, capsys, what, says):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("output", ["-", "."])
+def test_a_record_of_three_files_is_not_written_where_no_name_is(folder, capsys, tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert main(["export", ID, "--directory", str(folder), "--output", output]) == 2
+    assert "wfdb is three files" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_the_strip_knows_its_alert(folder):
     assert strip(ID, folder).alert.kind == "asystole"

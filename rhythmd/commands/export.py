@@ -52,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
         return _list(folder, as_json=args.json)
     found = _found(folder, args.what)
     if args.format == "wfdb":
+        if args.output and args.output.name in {"", STDOUT.name}:
+            raise RecordError(
+                f"--output {args.output}: wfdb is three files; name them all, as in --output {found.about.name}"
+            )
         path = args.output or Path(found.about.name)
         path = path.with_name(record_name(path.name.removesuffix(".hea")))
         _write(path, lambda: write_record(path, found))
