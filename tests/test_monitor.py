@@ -466,6 +466,20 @@ def test_of_an_alarm_from_before_the_recorders_strip_is_shown(tmp_path):
     assert kept_strip(alert.id, tmp_path / "nowhere") is None
 
 
+def test_a_recorded_strip_is_asked_for_again_only_while_more_of_it_is_to_come(tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.starts()
+    recorder.signal(62)
+    alert = recorder.alert(1, 60.0)
+    assert not kept_strip(alert.id, tmp_path).complete
+    recorder.signal(10)
+    recorder.starts("p-2")  # the daemon died: the last 20 s never come
+    recorder.recorder.tick(None)
+    strip = kept_strip(alert.id, tmp_path)
+    assert strip.complete
+    assert len(strip.counts) == (72 - 30) * RATE_HZ
+
+
 def cpu_s(process: subprocess.Popen) -> float:
     """What it has used so far, of all cores."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()

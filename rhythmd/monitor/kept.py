@@ -40,5 +40,5 @@ def kept_strip(alert_id: str, folder: Path | None) -> Strip | None:
             for mark in found.marks
             if mark.symbol in BEATS
         ),
-        complete=found.whole,
+        complete=not found.awaited,  # one of which a part was lost will never be more
     )

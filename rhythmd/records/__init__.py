@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from daemon.config import Config
@@ -40,7 +41,8 @@ def strip(alert_id: str, folder: Path | None = None) -> Strip | None:
     if kept is None:
         return None
     if kept.signal == "awaited":
-        return around(kept.opened, kept.closed, hours(root / "hours", signal=True))
+        so_far = around(kept.opened, kept.closed, hours(root / "hours", signal=True))
+        return so_far and replace(so_far, awaited=True)
     return read_record(root / "strips" / kept.name, kept)
 
 

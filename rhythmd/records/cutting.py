@@ -32,6 +32,7 @@ class Strip:
     marks: tuple[Annotation, ...]  # beats, rhythm changes, signal quality, notes, in order
     alert: Alert | None = None
     whole: bool = True  # false where more is to come, or never came
+    awaited: bool = False  # more is to come
 
     @property
     def rate_hz(self) -> float:

@@ -129,6 +129,7 @@ export class List {
       Object.assign(canvas.dataset, { drawn: strip.counts.length, colour: colours.trace });
       thumb(canvas, strip, alert, colours);
     }
-    if (strip && !strip.complete) setTimeout(() => item.inView && this.draw(alert), UNFINISHED_MS);
+    clearTimeout(item.again); // one at a time, however often it is drawn
+    if (strip && !strip.complete) item.again = setTimeout(() => item.inView && this.draw(alert), UNFINISHED_MS);
   }
 }
