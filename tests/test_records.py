@@ -14,7 +14,7 @@ import wfdb
 
 from rhythmd.records import budget, records_folder, strip
 from rhythmd.records.durable import write_whole
-from rhythmd.records.form import About
+from rhythmd.records.form import About, header
 from rhythmd.records.hour import GrowingHour, finish, hours
 from rhythmd.records.keeping import read_kept
 from tests.recording import BEGAN, Daemon, read_everything
@@ -228,6 +228,27 @@ def test_the_budget_is_kept_the_oldest_go_first_and_alarms_last(tmp_path):
         assert of_events == events[len(events) - len(of_events) :]
         assert of_alarms == alarms[len(alarms) - len(of_alarms) :]
     assert any(0 < len(of_alarms) < 6 for _, _, of_alarms in steps)
+
+
+def test_a_budget_that_was_lowered_is_kept_without_halting_the_recorder(tmp_path):
+    counts = np.ones(5000, np.int16)
+    before = Daemon(tmp_path)
+    for hour in range(60):
+        begins = BEGAN + timedelta(hours=hour)
+        about = About(f"{begins:%Y%m%dT%H%M%SZ}", begins, "p", 0, 250.0, "p-0", 1000, "rhythmd")
+        path = tmp_path / "hours" / about.name
+        path.with_suffix(".dat").write_bytes(counts.tobytes())
+        path.with_suffix(".hea").write_bytes(header(about, counts))
+    before.recorder.close()
+    recorder = Daemon(tmp_path, keep_mb=0.3).recorder
+    left = [60]
+    while len(left) < 10 and budget.used_bytes(tmp_path) > 300_000:
+        recorder.tick(None)
+        left.append(len(list((tmp_path / "hours").glob("*.dat"))))
+    steps = -np.diff(left)
+    assert len(steps) > 1
+    assert (steps <= budget.MOST_AT_ONCE).all()
+    assert budget.used_bytes(tmp_path) <= 300_000
 
 
 def test_on_a_full_disk_the_recorder_goes_on_and_nothing_is_unreadable(tmp_path):

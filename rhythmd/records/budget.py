@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from rhythmd.records.form import ANNOTATOR
@@ -22,6 +23,12 @@ SPARE_BYTES = 16 * 2**20
 
 SPARE_SHARE = 0.1
 """Or this part of it, if that is less."""
+
+
+MOST_AT_ONCE = 20
+"""Each costs some milliseconds, and signal goes on coming: who lowers the budget of a year must not halt the recorder
+until its watchdog ends it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,11 @@ def short_bytes(folder: Path, keep_bytes: float) -> float:
 
 
 def make_room(root: Path, keep_bytes: float) -> list[str]:
-    """Remove until the budget is kept, or nothing is left that may go. What went."""
+    """Remove until the budget is kept, nothing is left that may go, or MOST_AT_ONCE went. What went."""
     gone: list[str] = []
     if short_bytes(root, keep_bytes) <= 0:
         return gone
-    for each in removable(root):
+    for each in islice(removable(root), MOST_AT_ONCE):
         each.remove()
         gone.append(each.what)
         if short_bytes(root, keep_bytes) <= 0:

@@ -213,8 +213,11 @@ class Recorder:
     def _look(self) -> None:
         if not self._full_disclosure and not self._strips.awaited:
             thin_hours(self._root, datetime.now(timezone.utc) - THIN_AFTER)
-        for gone in make_room(self._root, self._keep_bytes):
-            log.info("%s went: the oldest, to keep within the budget", gone)
+        gone = make_room(self._root, self._keep_bytes)
+        for each in gone:
+            log.info("%s went: the oldest, to keep within the budget", each)
+        if gone:  # there may be more to go
+            self._look_due_s = monotonic()
 
     def _close(self, hour: GrowingHour) -> None:
         self._safely(hour.sync)
