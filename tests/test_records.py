@@ -7,12 +7,13 @@ import os
 import resource
 from datetime import timedelta
 from pathlib import Path
+from time import time
 
 import numpy as np
 import pytest
 import wfdb
 
-from rhythmd.records import budget, records_folder, strip
+from rhythmd.records import budget, recorder, records_folder, strip
 from rhythmd.records.durable import write_whole
 from rhythmd.records.form import About, header
 from rhythmd.records.hour import GrowingHour, finish, hours
@@ -146,6 +147,16 @@ def test_a_strip_can_be_had_before_its_last_seconds_came(daemon, tmp_path):
     assert strip(alert.id, tmp_path).whole
 
 
+def test_a_strip_waits_for_its_last_seconds_though_the_clock_is_set_meanwhile(daemon, tmp_path, monkeypatch):
+    daemon.signal(62)
+    alert = daemon.alert(1, 60.0)
+    monkeypatch.setattr(recorder, "time", lambda: time() + 86_400.0)
+    daemon.signal(31)
+    kept = read_kept(tmp_path / "strips", alert.id)
+    assert kept.signal == "whole"
+    assert len(strip(alert.id, tmp_path).counts) == 62 * 250
+
+
 def test_a_recorder_that_is_stopped_leaves_what_it_has_and_the_next_one_completes_it(daemon, tmp_path):
     daemon.signal(62)
     alert = daemon.alert(1, 60.0)
@@ -240,10 +251,10 @@ def test_a_budget_that_was_lowered_is_kept_without_halting_the_recorder(tmp_path
         path.with_suffix(".dat").write_bytes(counts.tobytes())
         path.with_suffix(".hea").write_bytes(header(about, counts))
     before.recorder.close()
-    recorder = Daemon(tmp_path, keep_mb=0.3).recorder
+    after = Daemon(tmp_path, keep_mb=0.3)
     left = [60]
     while len(left) < 10 and budget.used_bytes(tmp_path) > 300_000:
-        recorder.tick(None)
+        after.recorder.tick(None)
         left.append(len(list((tmp_path / "hours").glob("*.dat"))))
     steps = -np.diff(left)
     assert len(steps) > 1

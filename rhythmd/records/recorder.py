@@ -18,7 +18,7 @@ from rhythmd import __version__
 from rhythmd.records.budget import make_room, thin_hours
 from rhythmd.records.cutting import life_of, span
 from rhythmd.records.durable import sweep, write_whole
-from rhythmd.records.form import About
+from rhythmd.records.form import About, record_name
 from rhythmd.records.hour import NOTES, GrowingHour, finish
 from rhythmd.records.keeping import Kept, Strips, index
 from rhythmd.subscriber import Mark, Received
@@ -68,6 +68,7 @@ class Recorder:
         self.dropped_samples = 0
         self._strips = Strips(root / "strips")
         self._unheard: deque[Alert] = deque()  # that found no room on the disk yet
+        self._heard_s: dict[str, float] = {}  # when (monotonic) those were that this recorder heard and that wait
         self._finish_grown()
 
     def take(self, received: Received) -> None:
@@ -187,6 +188,8 @@ class Recorder:
         """Note the alerts that came: on disk before the place in the daemon's ledger is."""
         while self._unheard and self._safely(lambda: self._strips.heard(self._unheard[0], time())):
             alert = self._unheard.popleft()
+            if (name := record_name(alert.id)) in self._strips.awaited:
+                self._heard_s.setdefault(name, monotonic())
             if life_of(alert) == self._life:
                 self._note(alert.raised_sample, '"', f"{alert.action} {alert.kind} {alert.state}, {alert.id}")
 
@@ -199,13 +202,16 @@ class Recorder:
 
     def _due(self, kept: Kept) -> bool:
         """Whether all its signal is there, or no more will come."""
-        if time() - kept.heard_s > WAIT_S or (self._clock and life_of(kept.opened) != self._life):
+        heard_s = self._heard_s.get(kept.name)  # a board sets its clock some minutes after it began, by years
+        waited_s = time() - kept.heard_s if heard_s is None else monotonic() - heard_s
+        if waited_s > WAIT_S or (self._clock and life_of(kept.opened) != self._life):
             return True
         current = self._current
         return current is not None and current.end_sample >= span(kept.opened, current.about.patch_rate_hz)[1]
 
     def _cut(self, kept: Kept, *, last: bool = True) -> None:
         done = self._strips.cut(kept, self._hours, last=last)
+        self._heard_s.pop(done.name, None)
         log.info("strip of %s: %s", done.name, done.signal)
         with suppress(OSError):
             index(self._root / "strips")
