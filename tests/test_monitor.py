@@ -352,8 +352,11 @@ def test_a_page_gets_the_waves_of_its_patch_and_the_alarms_of_all():
             bed.wave()
             other.wave()
             assert viewer.next("wave")["patch"] == "patch1"
-        with looking(port, "/stream?patch=nobody") as (_, hello):
-            assert hello["patch"] == "patch0"
+        with looking(port, "/stream?patch=patch2") as (viewer, hello):  # as after a new start, before it is heard
+            assert (hello["patch"], hello["wave"]) == ("patch2", None)
+            bed.wave()
+            type(bed)(bed.relay, "patch2").wave()
+            assert viewer.next("wave")["patch"] == "patch2"
 
 
 def test_while_the_daemon_says_nothing_the_page_is_told_for_how_long():

@@ -241,6 +241,19 @@ def test_two_patches_are_told_apart_and_the_other_ones_alarm_is_seen(browser, be
         assert shown(page, "#rhythm") == "Atrial fibrillation"
 
 
+def test_a_patch_that_is_not_heard_is_told_and_no_other_ones_heart_is_shown_for_it(browser, bed):
+    """As after a new start of the server, with a page that somebody left at one of several patches."""
+    _, port = bed
+    with opened(browser, port) as page:
+        assert shown(page, "#rate") == "71"
+        page.goto(f"http://127.0.0.1:{port}/?patch=patch9")
+        page.wait_for_selector("#link[data-state=silent]")
+        assert shown(page, "#rate") == "--"
+        page.select_option("#patch", "patch0")
+        page.wait_for_selector("#link[data-state=live]")
+        eventually(lambda: shown(page, "#rate") == "71")
+
+
 def test_whoever_wants_less_motion_has_no_flashing_and_the_colour_all_the_same(browser, bed):
     bed, port = bed
     with opened(browser, port, reduced_motion="reduce") as page:

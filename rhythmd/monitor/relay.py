@@ -86,7 +86,7 @@ class Relay:
         with self._lock:
             if len(self._viewers) >= MOST_VIEWERS:
                 raise CrowdedError
-            viewer = Viewer(patch if patch in self._bedsides else next(iter(self._bedsides), None))
+            viewer = Viewer(patch or next(iter(self._bedsides), None))  # never another's heart than the one asked for
             viewer.put(event("hello", self._hello(viewer.patch)))
             self._viewers.add(viewer)
         try:

@@ -160,7 +160,7 @@ function fillList() {
 
 function showPatches() {
   const select = $("patch");
-  const names = [...known.statuses.keys()].sort();
+  const names = [...new Set([...known.statuses.keys(), ...(known.patch ? [known.patch] : [])])].sort();
   const label = (name) => (name !== known.patch && known.calling.get(name)?.size ? `${name}  *** alarm` : name);
   if (select.options.length !== names.length || names.some((name, index) => select.options[index].value !== name)) {
     select.replaceChildren(...names.map((name) => new Option(name, name)));

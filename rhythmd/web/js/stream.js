@@ -31,7 +31,7 @@ export class Stream {
     const nowMs = performance.now();
     this.eventMs = nowMs;
     if (name === "hello") this.statusMs = undefined;
-    if (name === "status") this.statusMs = nowMs;
+    if (name === "status" && value.patch === (this.patch ?? value.patch)) this.statusMs = nowMs;
     this.told(name, value);
     this.look();
   }
