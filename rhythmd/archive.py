@@ -90,17 +90,25 @@ def do(job: Job, watch: Watch | None = None) -> Outcome:
     with open_backend(job.config.engine.backend, model) as engine:
         judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
         begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
-        findings = _hear(recording, begun, engine, job.directory / f".{recording.name}.unfinished", key, watch)
+        try:
+            findings = _hear(recording, begun, engine, job.directory / f".{recording.name}.unfinished", key, watch)
+        except OSError as error:
+            raise _unwritable(job, error) from None
     if findings is None:
         return "stopped"
     try:
+        facts.unlink(missing_ok=True)  # until the new ones are whole, nothing may vouch for the old ones
         write_annotations(findings.beats, findings.episodes.values(), recording, job.directory)
         write_alerts(findings.alerts.values(), recording, job.directory)
         facts.write_text(json.dumps(key | {"hours": round(hours, 3), "beats": len(findings.r_peaks)}, indent=1) + "\n")
         (job.directory / f".{recording.name}.unfinished").unlink(missing_ok=True)
     except OSError as error:
-        raise RecordError(f"{job.record}: cannot write to {job.directory}: {error.strerror or error}") from None
+        raise _unwritable(job, error) from None
     return "done"
+
+
+def _unwritable(job: Job, error: OSError) -> RecordError:
+    return RecordError(f"{job.record}: cannot write to {job.directory}: {error.strerror or error}")
 
 
 def _hear(

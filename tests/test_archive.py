@@ -18,7 +18,7 @@ from wfdb import rdann
 from daemon.config import Alerts, Config, FrequentPvc
 from rhythmd import archive, unfinished
 from rhythmd.archive import Findings, Job, Watch, do
-from rhythmd.recording import shipped
+from rhythmd.recording import RecordError, shipped
 from tests.conftest import write_record
 from tests.test_analysis import HEADS, with_losses
 
@@ -178,6 +178,27 @@ def test_what_is_there_already_and_was_made_by_the_same_is_left(record, whole, m
         do(asked)
 
 
+def test_results_half_written_by_another_configuration_are_not_taken_for_the_old_ones(record, whole, monkeypatch):
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive, "write_alerts", fails)
+        with pytest.raises(KeyboardInterrupt):
+            do(job(record, "whole", Config()))
+    assert do(job(record, "whole")) == "done"
+    assert results(job(record, "whole")) == whole
+
+
+def test_a_disk_that_is_full_is_told_of_the_record_that_it_took_nothing_of(record, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(unfinished, "save", full)
+    with pytest.raises(RecordError, match=r"r: cannot write to .*: No space left on device"):
+        do(job(record, "a"), Watch(stop=After(30)))
+
+
 def test_an_engine_that_keeps_its_memory_to_itself_is_not_put_away(record, tmp_path):
     class Closed:
         pass
@@ -235,3 +256,18 @@ def test_the_command_stops_when_it_is_told_to_and_goes_on(tmp_path):
     assert not list((tmp_path / "cut").glob(".*"))
     facts = json.loads((tmp_path / "cut" / "r.analysis.json").read_text())
     assert facts["hours"] == pytest.approx(0.586, abs=0.01)
+
+
+def test_a_worker_that_is_killed_is_told_of_in_one_line(tmp_path):
+    names = [str(tmp_path / name) for name in ("r", "s")]
+    for name in ("r", "s"):
+        write_record(tmp_path, name, shipped().counts)
+    command = [sys.executable, "-m", "rhythmd", "analyze", *names, "--output-dir", str(tmp_path / "out"), "--jobs", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (workers := workers_of(process.pid)):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(workers[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said.count("\n")) == (2, 1), said
+    assert "goes on, with a smaller --jobs" in said

@@ -96,13 +96,27 @@ def test_a_lead_that_is_not_there_is_named_with_those_that_are(tmp_path):
     assert "ECG" in result.stderr
 
 
-def test_a_broken_record_does_not_stop_the_others(tmp_path):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_broken_record_does_not_stop_the_others(tmp_path, jobs):
     write_record(tmp_path, "good", shipped().counts[:5000])
     (tmp_path / "bad.hea").write_text("this is no header\n")
-    result = rhythmd("analyze", tmp_path / "bad", tmp_path / "good", "--output-dir", tmp_path)
-    assert result.returncode == 2
-    assert "bad" in result.stderr
+    write_record(tmp_path, "gone", shipped().counts[:5000])
+    (tmp_path / "gone.dat").unlink()
+    names = [str(tmp_path / name) for name in ("bad", "good", "gone")]
+    result = rhythmd("analyze", *names, "--output-dir", tmp_path, "--jobs", jobs)
+    assert (result.returncode, result.stderr.count("\n")) == (3, 2), result.stderr
     assert (tmp_path / "good.rhy").exists()
+    failed = [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()]
+    assert [each["record"] for each in failed] == [names[0], names[2]]
+    assert all(f"rhythmd: {each['why']}\n" in result.stderr for each in failed)
+    assert rhythmd("analyze", names[1], "--output-dir", tmp_path).returncode == 0
+    assert not (tmp_path / "failed.jsonl").exists()  # a list of an earlier run would mislead
+
+
+def test_where_nothing_could_be_done_there_is_something_to_mend(tmp_path):
+    result = rhythmd("analyze", tmp_path / "a", tmp_path / "b", "--output-dir", tmp_path / "out", "--jobs", 1)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 2), result.stderr
+    assert len((tmp_path / "out" / "failed.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("key", ["r_index", "rate_hz", "normalisation", "inputs"])

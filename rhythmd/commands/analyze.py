@@ -9,17 +9,21 @@ record's own sampling frequency:
                           would have published it, `end_sample` is null while it is open
   <record>.analysis.json  what made them: record, model, configuration, program
 Interrupted, the same command goes on where it stopped, also within a recording; what is there already and was made by
-the same is left. A record that cannot be read is named, the others are done, and the exit code is 2.
+the same is left. A record that cannot be read is named, also in DIR/failed.jsonl (record, why); the others are done.
+Exit codes: 0 all done, 3 some records failed, 2 something to mend before any can be done, 130 stopped.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from ctypes import c_bool, c_double
 from multiprocessing import get_context
@@ -32,6 +36,9 @@ from rhythmd.archive import Job, Outcome, Watch, do
 from rhythmd.recording import RecordError, duration_s, stem
 
 LOOK_S = 0.2
+SOME_FAILED = 3
+Done = tuple[Job, Outcome | None, str]
+"""One job, its outcome (None: it could not be done) and what was wrong."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,27 +53,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = load(args.config) if args.config else Config()
     find_model(config.engine.model)  # a bad model is one error, not one for each record
-    names = [Path(stem(record)).name for record in args.records]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise RecordError(f"{', '.join(sorted(twice))}: given twice; results are named after the record")
+    names = Counter(Path(stem(record)).name for record in args.records)
+    if twice := sorted(name for name, times in names.items() if times > 1):
+        raise RecordError(f"{', '.join(twice)}: given twice; results are named after the record")
     try:
         args.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output-dir {args.output_dir}: {error.strerror}") from None
     jobs = [Job(record, args.lead, args.output_dir, config, args.again) for record in args.records]
     shared = _Shared()
-    outcomes: dict[Outcome | None, int] = {}
+    outcomes: Counter[Outcome | None] = Counter()
+    failed: dict[str, str] = {}
     with _interrupts(shared), _bar(args.records) as bar:
-        for outcome, wrong in _all_done(jobs, args.jobs, shared, bar):
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        for job, outcome, wrong in _all_done(jobs, args.jobs, shared, bar):
+            outcomes[outcome] += 1
             if wrong:
+                failed[job.record] = wrong
                 bar.write(f"rhythmd: {wrong}", file=sys.stderr)
-    if left := outcomes.get("there already"):
+    _list(args.output_dir / "failed.jsonl", failed)
+    if left := outcomes["there already"]:
         print(f"{left} there already, made by the same; --again does them again", file=sys.stderr)
     if shared.stop.value:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    return 2 if None in outcomes else 0
+    if len(failed) == len(jobs):
+        return 2
+    return SOME_FAILED if failed else 0
+
+
+def _list(path: Path, failed: dict[str, str]) -> None:
+    """Those of this run; no file where there are none."""
+    lines = [json.dumps({"record": record, "why": why}) + "\n" for record, why in sorted(failed.items())]
+    try:
+        path.write_text("".join(lines)) if lines else path.unlink(missing_ok=True)
+    except OSError as error:
+        print(f"rhythmd: {path}: {error.strerror}; what failed is not listed there", file=sys.stderr)
 
 
 class _Shared:
@@ -88,8 +109,8 @@ class _Shared:
         return Watch(heard, lambda: bool(self.stop.value))
 
 
-def _all_done(jobs: list[Job], workers: int, shared: _Shared, bar: Any) -> Iterator[tuple[Outcome | None, str]]:
-    """(outcome, what was wrong), as they are done; None: it could not be done."""
+def _all_done(jobs: list[Job], workers: int, shared: _Shared, bar: Any) -> Iterator[Done]:
+    """As they are done."""
     shown = 0.0
 
     def show() -> None:
@@ -109,21 +130,25 @@ def _all_done(jobs: list[Job], workers: int, shared: _Shared, bar: Any) -> Itera
             yield _tried(job, Watch(heard, watch.stop))
         return
     with ProcessPoolExecutor(min(workers, len(jobs)), initializer=_become_worker, initargs=(shared,)) as pool:
-        left: set[Future[tuple[Outcome | None, str]]] = {pool.submit(_work, job) for job in jobs}
+        left: set[Future[Done]] = {pool.submit(_work, job) for job in jobs}
         while left:
             done, left = wait(left, LOOK_S, FIRST_COMPLETED)
             show()
-            for future in done:
-                yield future.result()
+            try:
+                yield from [future.result() for future in done]
+            except BrokenProcessPool:
+                raise ConfigError(
+                    "a worker was killed, perhaps for want of memory: the same command goes on, with a smaller --jobs"
+                ) from None
 
 
-def _tried(job: Job, watch: Watch) -> tuple[Outcome | None, str]:
+def _tried(job: Job, watch: Watch) -> Done:
     if watch.stop():
-        return "stopped", ""
+        return job, "stopped", ""
     try:
-        return do(job, watch), ""
+        return job, do(job, watch), ""
     except RecordError as error:
-        return None, str(error)
+        return job, None, " ".join(str(error).split())  # one line, whatever a parser says
 
 
 _in_worker: _Shared | None = None
@@ -136,7 +161,7 @@ def _become_worker(shared: _Shared) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _work(job: Job) -> tuple[Outcome | None, str]:
+def _work(job: Job) -> Done:
     assert _in_worker is not None
     return _tried(job, _in_worker.watch())
 
