@@ -476,3 +476,12 @@ def test_a_file_that_could_tell_nobody_is_refused(change, complaint):
     whole = {"contact": (Contact(name="anna", urls=("json://x",)),), "rule": (Rule(name="r", contacts=("anna",)),)}
     with pytest.raises(ConfigError, match=complaint):
         check(Settings(**{**whole, **change}), "here")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_address_without_a_service_is_refused_and_not_shown():
+    """Who leaves out `tgram://` has written the token alone."""
+    pytest.importorskip("apprise", reason="apprise is not installed: pip install 'rhythmd[notify]'")
+    with pytest.raises(ConfigError, match=r"contact anna: urls: .* number 1") as refused:
+        targets_of([Contact(name="anna", urls=("geheim-4711/12345",))])
+    assert "geheim" not in str(refused.value)

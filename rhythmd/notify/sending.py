@@ -39,9 +39,11 @@ def targets_of(contacts: Iterable[Contact]) -> dict[str, Target]:
         for number, url in enumerate(contact.urls, 1):
             service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
             if service is None:
+                scheme, found_one, _ = url.partition("://")  # without one the whole of it may be a secret
+                shown = f"{scheme[:16]}://..." if found_one else "it has no ://"
                 raise ConfigError(
-                    f"contact {contact.name}: urls: apprise does not understand number {number} "
-                    f"({url.partition('://')[0][:16]}://...); see https://github.com/caronc/apprise/wiki"
+                    f"contact {contact.name}: urls: apprise does not understand number {number} ({shown}); "
+                    "see https://github.com/caronc/apprise/wiki"
                 )
             name = f"{contact.name}-{sha256(url.encode()).hexdigest()[:8]}"
             found[name] = Target(name, contact, service, str(service.service_name or service.protocol))
