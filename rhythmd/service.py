@@ -6,7 +6,7 @@ import fcntl
 import signal
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -52,16 +52,16 @@ def all_that_waits(inbox: SimpleQueue[Any], most: int, wait_s: float = TURN_S) -
 def open_state(name: str, schema: str, folder: Path | None = None) -> Iterator[sqlite3.Connection]:
     """The program's file in the state directory, for one process at a time."""
     path = (folder or state_directory()) / f"{name}.db"
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("wb") as lock:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = stack.enter_context(path.with_suffix(".lock").open("wb"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             db, _ = connect_or_begin_anew(path, schema)
-            with closing(db):
-                yield db
-    except BlockingIOError:
-        raise ConfigError(
-            f"{path}: another `rhythmd {name}` uses it; stop it, or give --state another folder"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give --state a folder that can be written") from None
+        except BlockingIOError:
+            raise ConfigError(
+                f"{path}: another `rhythmd {name}` uses it; stop it, or give --state another folder"
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; give --state a folder that can be written") from None
+        yield stack.enter_context(closing(db))  # what goes wrong from here on is not the folder's fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from daemon.config import ConfigError
 from daemon.ledger import connect
 from daemon.messages import Alert, Answered, Status
+from rhythmd.bridge.broker import Link
 from rhythmd.bridge.config import DEFAULT_FILE, Broker, Settings, check, device_of, port_of
 from rhythmd.bridge.outbox import SCHEMA, Outbox, open_outbox
 from rhythmd.bridge.payloads import PAYLOADS, encode, id_of, payload_of
@@ -157,3 +159,25 @@ def test_what_would_leak_or_never_connect_is_refused(change, complaint):
 def test_a_broker_elsewhere_is_allowed_with_tls_or_when_the_network_is_said_to_be_encrypted():
     for broker in (Broker(host="broker.example", tls=True), Broker(host="10.0.0.7", plain=True)):
         check(Settings(broker=broker), "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"tls": True, "ca": "{file}"}, "broker.ca"),
+        ({"tls": True, "certificate": "{file}", "key": "{file}"}, "broker.certificate and broker.key"),
+        ({"user": "u", "password_file": "{folder}"}, "broker.password_file"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named_by_its_key(tmp_path, change, key):
+    (tmp_path / "no.pem").write_text("not PEM\n")
+    places = {"file": str(tmp_path / "no.pem"), "folder": str(tmp_path)}
+    broker = Broker(**{name: each.format(**places) if isinstance(each, str) else each for name, each in change.items()})
+    pytest.importorskip("paho", reason="paho-mqtt is not installed: pip install 'rhythmd[bridge]'")
+    with pytest.raises(ConfigError, match=key), open_outbox(64, tmp_path):  # the outbox's folder is not to blame
+        Link(broker, "rhythmd-x", post(1, ALERTS), SimpleQueue())
+
+
+def test_what_fails_while_the_outbox_is_open_is_not_taken_for_its_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), open_outbox(64, tmp_path):
+        raise FileNotFoundError

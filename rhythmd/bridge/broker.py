@@ -80,11 +80,30 @@ def _client(broker: Broker, client_id: str) -> Client:
     client.max_inflight_messages_set(MOST_ON_THE_WAY)
     client.reconnect_delay_set(1, LONGEST_RETRY_S)
     if broker.tls:
+        client.tls_set_context(_tls(broker))
+    if broker.user:
+        client.username_pw_set(broker.user, _password(broker.password_file) if broker.password_file else None)
+    return client
+
+
+def _tls(broker: Broker) -> ssl.SSLContext:
+    try:
         context = ssl.create_default_context(cafile=broker.ca or None)
+    except OSError as error:
+        raise ConfigError(f"broker.ca: {broker.ca}: {error}; is it a certificate in PEM form?") from None
+    try:
         if broker.certificate:
             context.load_cert_chain(broker.certificate, broker.key)
-        client.tls_set_context(context)
-    if broker.user:
-        password = Path(broker.password_file).read_text().strip("\r\n") if broker.password_file else None
-        client.username_pw_set(broker.user, password)
-    return client
+    except OSError as error:
+        raise ConfigError(
+            f"broker.certificate and broker.key: {error}; are they in PEM form, and of one another?"
+        ) from None
+    return context
+
+
+def _password(file: str) -> str:
+    try:
+        return Path(file).read_text().strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is no text"
+        raise ConfigError(f"broker.password_file: {file}: {why}") from None
