@@ -186,8 +186,8 @@ def table(costs: list[Cost]) -> str:
     lines = [head, f"|{'---:|' * 10}"]
     for one in costs:
         ratio = one.delay_ms(99) / costs[0].delay_ms(99)
-        cells = (one.patches, one.daemons, f"{one.cpu:.3f}", f"{one.memory_mb:.0f}", f"{one.delay_ms(50):.0f}")
-        cells += (f"{one.delay_ms(99):.0f}", f"{ratio:.2f}", len(one.delays_ms), one.alerts, one.lost)
+        costing = (one.patches, one.daemons, f"{one.cpu:.3f}", f"{one.memory_mb:.0f}", f"{one.delay_ms(50):.0f}")
+        cells = (*costing, f"{one.delay_ms(99):.0f}", f"{ratio:.2f}", len(one.delays_ms), one.alerts, one.lost)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
