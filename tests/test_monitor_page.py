@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -252,6 +253,23 @@ def test_a_patch_that_is_not_heard_is_told_and_no_other_ones_heart_is_shown_for_
         page.select_option("#patch", "patch0")
         page.wait_for_selector("#link[data-state=live]")
         eventually(lambda: shown(page, "#rate") == "71")
+
+
+def test_a_page_stays_with_its_patch_though_a_new_server_hears_another_one_first(browser, bed):
+    bed, port = bed
+    with opened(browser, port) as page:
+        assert page.input_value("#patch") == "patch0"
+        other = Bed(bed.relay, "patch1")
+        other.tell_status(heart_rate_bpm=180.0)
+        heard = bed.relay._bedsides
+        bed.relay._bedsides = dict(sorted(heard.items(), reverse=True))
+        (viewer,) = bed.relay._viewers
+        viewer.behind = True  # ends the stream: the browser comes again
+        eventually(lambda: bed.relay._viewers and viewer not in bed.relay._viewers, within_s=15.0)
+        sleep(1.5)
+        assert page.input_value("#patch") == "patch0"
+        assert shown(page, "#rate") == "71"
+        becomes(page, "document.querySelector('#link').dataset.state === 'live'")
 
 
 def test_whoever_wants_less_motion_has_no_flashing_and_the_colour_all_the_same(browser, bed):

@@ -45,6 +45,10 @@ const TAKES = {
   hello(hello) {
     if (known.version && known.version !== hello.version) location.reload(); // the server was updated meanwhile
     known.version = hello.version;
+    if (!stream.patch && known.patch && hello.patch !== known.patch) { // a server begun anew heard another one first
+      stream.open(known.patch);
+      return;
+    }
     Object.assign(known, { patch: hello.patch, beats: hello.beats, guard: hello.guard });
     known.statuses = new Map(hello.statuses.map((status) => [status.patch, status]));
     known.calling = new Map(hello.statuses.map((status) => [status.patch, new Set(status.calling)]));
