@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,16 +16,18 @@ from hypothesis import strategies as st
 from daemon.config import ConfigError
 from daemon.ledger import connect
 from daemon.messages import Alert, Answered, Status
+from rhythmd.following import Heard
 from rhythmd.notify import pace
-from rhythmd.notify.app import untold_of
+from rhythmd.notify.app import Teller, untold_of
 from rhythmd.notify.calls import MOST_CASES, Calls
 from rhythmd.notify.config import DAEMON_LOST, DEFAULT_FILE, Contact, Rule, Settings, check
-from rhythmd.notify.outbox import SCHEMA, Outbox
+from rhythmd.notify.outbox import SCHEMA, Outbox, open_outbox
 from rhythmd.notify.pace import Waiting, fresh, in_hours, obsolete, ready, too_many
 from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
 from rhythmd.notify.sending import targets_of
 from rhythmd.notify.words import MOST_LINES, letter
 from rhythmd.settings import Source
+from rhythmd.subscriber import Received
 from tests.house import ALERT, BEGAN
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +166,19 @@ def test_what_was_first_heard_long_after_is_counted_and_not_told():
     calls = calls_of()
     calls.heard("d", alert(), 0.0, age_s=25 * 3600.0)
     assert (calls.due(0.0), calls.too_old) == ([], 1)
+
+
+def test_the_time_of_a_patch_that_is_away_stands_still_though_another_of_its_daemon_goes_on(tmp_path):
+    """BEGAN is years ago: the last sample of `away`, of which a technical alert may tell long after."""
+    now = datetime.now(timezone.utc)
+    told = [
+        *(status(patch="away", utc=BEGAN), status(patch="worn", utc=now)),
+        *(alert(patch="away", kind="engine_failing"), alert("b", patch="worn", utc=BEGAN)),
+    ]
+    followed = Settings(daemon=(Source("d"),), rule=(Rule(name="r", contacts=("anna",)),))
+    with open_outbox(tmp_path) as outbox:
+        Teller(followed, {}, outbox, print).turn([Heard("d", Received("", message), None) for message in told])
+        assert [case.alert.id for case in outbox.cases()] == ["a"]
 
 
 def test_of_an_alarm_that_nobody_answers_nobody_hears_for_ever():

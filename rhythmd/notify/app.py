@@ -117,7 +117,7 @@ class Teller:
         self._album = Album(settings.daemon)
         self._looked_s = 0.0
         self._too_old = 0
-        self._newest: dict[str, datetime] = {}  # of each daemon's samples, by its status
+        self._newest: dict[tuple[str, str], datetime] = {}  # of each daemon's patch's samples, by its status
         self._told: set[str] = set()  # why messages were given up, as was logged since the last one that was sent
         self._paces: dict[str, Pace] = {
             name: pace.fresh(target.contact, self._now_s()) for name, target in targets.items()
@@ -155,9 +155,9 @@ class Teller:
     def _age_s(self, daemon: str, message: Message) -> float:
         """How old it is. A message's time is that of a sample: while the patch is away time stands still."""
         if isinstance(message, Status):
-            self._newest[daemon] = message.utc
+            self._newest[daemon, message.patch] = message.utc
         utc = message.utc.timestamp()
-        newest = self._newest.get(daemon)
+        newest = self._newest.get((daemon, message.patch))
         return max(0.0, min(time(), newest.timestamp() if newest else time()) - utc)
 
     def hear_of(self, items: Sequence[Any]) -> None:
