@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 RELIABILITY = kills recorder bridge disk fuzz replug crowd sacrifice endurance
 
-.PHONY: demo test check bench size reliability test-gpu test-image test-vm clean
+.PHONY: demo test check bench bench-scale size reliability test-gpu test-image test-vm clean
 
 demo: $(VENV)/demo.installed  ## see it work: a real recording, then a simulated patient; DEMO_PAGE=1 keeps the live page open
 	$(BIN)/rhythmd demo $(if $(DEMO_PAGE),--page)
@@ -20,6 +20,9 @@ check: $(VENV)/dev.installed test  ## the tests, the linter and the types
 
 bench: $(VENV)/dev.installed  ## what it costs: throughput, live load, latency, memory
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench
+
+bench-scale: $(VENV)/dev.installed  ## how CPU, memory and delay grow with patches, 1 to 64: docs/scale.md's table and plot
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.scale --plot docs/img/scale.svg
 
 reliability: $(VENV)/dev.installed  ## kill, fill, unplug, crowd, fuzz and run it for a day: about an hour
 	RHYTHMD_RELIABILITY=1 $(BIN)/python -m pytest -s $(RELIABILITY:%=tests/test_%.py)

@@ -26,7 +26,7 @@ from engines.model import Model
 
 STATUS_EVERY_S = 1.0
 FLUSH_EVERY_S = 1.0
-SERVE_EVERY_S = 0.1  # while a long turn lasts
+SERVE_EVERY_S = 0.02  # however many turns there are meanwhile, and while a long one lasts
 LOOK_EVERY_S = 1.0
 PRUNE_EVERY_S = 10.0
 
@@ -80,7 +80,8 @@ class Ward:
             yield item
             if monotonic() >= self._serve_due_s:
                 self._serve()
-        self._serve()
+        if monotonic() >= self._serve_due_s:
+            self._serve()
 
     def close(self) -> None:
         """The daemon stops: an alert that no one watches any more is not open."""

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from daemon.config import ConfigError
 from daemon.ledger import connect
 from daemon.messages import Alert, Answered, Status
+from rhythmd.bridge.app import Bridge
 from rhythmd.bridge.broker import Link
-from rhythmd.bridge.config import DEFAULT_FILE, Broker, Settings, check, device_of, port_of
+from rhythmd.bridge.config import DEFAULT_FILE, Broker, Gateway, Settings, check, device_of, port_of
 from rhythmd.bridge.outbox import SCHEMA, Outbox, open_outbox
 from rhythmd.bridge.payloads import PAYLOADS, encode, id_of, payload_of
 from rhythmd.bridge.topics import ALERTS, STATUSES, STRIPS, Post, is_news, topic_of
+from rhythmd.following import Heard
 from rhythmd.settings import Source
-from rhythmd.subscriber import Mark
+from rhythmd.subscriber import Mark, Received
 from tests.house import BEGAN
 from tests.test_notify_rules import alert, answer, status
 
@@ -52,6 +54,23 @@ def test_ids_differ_where_messages_do():
 def test_topics_name_fleet_device_daemon_and_kind():
     assert topic_of("ward/rhythmd", "icu", "bed-3", "alert.asystole") == "ward/rhythmd/icu/bed-3/alert/asystole"
     assert topic_of("rhythmd", "icu", "bed-3", "status") == "rhythmd/icu/bed-3/status"
+
+
+def test_the_patches_of_one_daemon_have_topics_of_their_own(tmp_path):
+    settings_ = Settings(daemon=(Gateway(name="ward", several=True), Gateway(name="bed-9")))
+    with open_outbox(64.0, tmp_path) as outbox:
+        bridge = Bridge(settings_, "icu", outbox, None)  # the broker is away: all waits
+        bridge.turn(
+            [
+                Heard("ward", Received("alert.asystole", alert(patch="bed.1")), None),
+                Heard("ward", Received("status", status(patch="bed-1")), None),
+                Heard("ward", Received("status", status(patch="bed-2")), None),
+                Heard("bed-9", Received("status", status(patch="patch0")), None),
+            ]
+        )
+        topics = [row.post.topic for row in outbox.next(set(), 10)]
+    assert topics[0] == "rhythmd/icu/ward/bed_1/alert/asystole"
+    assert set(topics[1:]) == {f"rhythmd/icu/{place}/status" for place in ("ward/bed-1", "ward/bed-2", "bed-9")}
 
 
 def test_a_status_is_published_when_something_changed_or_it_is_time():

@@ -11,18 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from daemon import config as cfg
 from daemon.app import find_model
-from daemon.messages import Alert, Beat, Status
+from daemon.messages import Alert, Answered, Beat, Status
 from daemon.reporting import TimeLine, alert_message, beat_message
 from engines.backend import open_backend
 from rhythmd import patient
 from rhythmd.analysis import analyze
+from rhythmd.cli import main
 from rhythmd.player import Player, excerpt, on_the_wire
 from rhythmd.pty_port import play
 from rhythmd.recording import Recording, shipped
 from rhythmd.subscriber import Received, Subscriber
+from tests.house import open_daemon
 from tests.running import MANY_ALERTS, Place, fields, until
 
 SPEED = 8.0
@@ -132,6 +135,11 @@ def gathered(place: Place, *, disturbed: bool) -> dict[str, list[Received]]:
     return came
 
 
+@pytest.fixture
+def address(tmp_path) -> str:
+    return f"ipc://{tmp_path}/alerts.ipc"
+
+
 def test_seven_patches_beside_a_hostile_one_get_the_alerts_of_their_recordings(tmp_path):
     place = Ward(tmp_path)
     came = gathered(place, disturbed=True)
@@ -151,3 +159,54 @@ def test_seven_patches_beside_a_hostile_one_get_the_alerts_of_their_recordings(t
     assert max(one.link.skipped_bytes for one in attacked) > 1_000_000
     assert max(one.link.connections for one in attacked) > 2
     assert {one.message.kind for one in came[HOSTILE] if isinstance(one.message, Alert)} >= {"patch_lost"}
+
+
+def test_one_subscriber_follows_all_patches_or_one_and_each_is_answered_alone(tmp_path, capsys):
+    place, topics = Ward(tmp_path), ("alert.", "answered", "status")
+    connect = ("--connect", place.address)
+    with place.running() as running, Subscriber(place.address, topics) as ward:
+        running.wait_until_ready()
+        lost: set[str] = set()
+
+        def all_are_lost(received: Received) -> bool:
+            lost.update([received.message.patch] * isinstance(received.message, Alert))
+            return len(lost) == 8
+
+        until(ward, all_are_lost)
+        with Subscriber(place.address, topics, patch="bed-2") as one:
+            assert main(["ack", *connect, "--silence", "60", "--patch", "bed-2"]) == 0
+            came = until(one, lambda each: isinstance(each.message, Status) and not each.message.calling)
+        assert {each.message.patch for each in came} == {"bed-2"}
+        assert [each.message.how for each in came if isinstance(each.message, Answered)] == ["silenced"]
+        until(
+            ward,
+            lambda each: isinstance(each.message, Status) and each.message.patch == "bed-1" and each.message.calling,
+        )
+        assert main(["ack", *connect]) == 0
+        assert sorted(line.split("-")[1] for line in capsys.readouterr().out.splitlines()) == list("1345678")
+        assert main(["ack", *connect, "--silence", "1", "--patch", "bed-9"]) == 2
+        assert main(["status", *connect]) == 1
+        told = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+        assert [name for name in told if name != "!"] == sorted([*WEARERS, HOSTILE])
+        assert main(["status", *connect, "--patch", "bed-3"]) == 1
+        assert "bed-3: port absent" in capsys.readouterr().out
+        assert main(["record", *connect, "--directory", str(tmp_path / "records")]) == 2
+        assert "name one with --patch" in capsys.readouterr().err
+        assert ward.lost == 0
+
+
+def test_numbers_go_on_for_each_patch_by_itself(address, tmp_path):
+    """So that who follows one knows what he missed of it, whatever the others said."""
+    with open_daemon(address, tmp_path) as house, Subscriber(address, ("beat",)) as subscriber:
+        house.serve_until(lambda: house.publisher.wanted("beat"))
+        beds = [house.publisher.of("bed-1"), house.publisher.of("bed-2")]
+        for patch, skipped in ((0, 0), (1, 0), (0, 0), (1, 2), (0, 0)):
+            for _ in range(skipped):
+                beds[patch].next_seq("beat")  # as if they had not come through
+            told = house.common("beat") | {"seq": beds[patch].next_seq("beat"), "patch": f"bed-{patch + 1}"}
+            values = {"beat": "N", "probability": 1.0, "rr_s": None, "heart_rate_bpm": None, "decided_sample": 0}
+            beds[patch].send("beat", Beat(**values, **told))
+        came = [subscriber.receive(5.0).message for _ in range(5)]
+        assert [(one.patch, one.seq) for one in came if one.patch == "bed-1"] == [("bed-1", each) for each in (1, 2, 3)]
+        assert [one.seq for one in came if one.patch == "bed-2"] == [1, 4]
+        assert subscriber.lost == 2

@@ -113,6 +113,18 @@ def test_while_alarms_are_silenced_nobody_is_told_but_of_a_new_lethal_one():
     assert {notice.case.alert.id for notice in calls.due(11 * MINUTE)} >= {"before", "less"}
 
 
+def test_a_silence_is_of_one_patch_and_so_is_what_its_status_tells():
+    calls = calls_of(Rule(name="r", contacts=("anna",), repeat_min=1.0))
+    for bed in ("bed-1", "bed-2"):
+        calls.heard("d", alert(bed, patch=bed), 0.0, age_s=0.0)
+        calls.heard("d", closed(alert(bed, patch=bed)), 0.0, age_s=0.0)
+    calls.heard("d", answer(None, how="silenced", for_s=600.0, patch="bed-1"), 0.0, age_s=0.0)
+    for second in range(1, 50):
+        for bed in ("bed-1", "bed-2"):
+            calls.heard("d", status(patch=bed, calling=(bed,) if bed == "bed-2" else ()), float(second), age_s=0.0)
+    assert [notice.case.alert.id for notice in calls.due(60.0)] == ["bed-2"]
+
+
 def test_a_silence_that_was_heard_late_ends_no_later():
     calls = calls_of()
     calls.heard("d", answer(None, how="silenced", for_s=120.0), 1000.0, age_s=100.0)
