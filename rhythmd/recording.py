@@ -19,6 +19,10 @@ NO_DATE = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """Where a recording without a date begins; WFDB knows no time zone, so dates are taken as UTC."""
 
 
+LEAST_RATE_HZ = 10.0
+"""Archives hold records of a monitor's numbers, one a second or a minute, beside those of its signals."""
+
+
 class RecordError(Exception):
     """A recording cannot be read. The message names it and the remedy."""
 
@@ -122,7 +126,9 @@ def find(path: str, lead: str | None = None) -> Recording | Stored:
     It is read when a piece is asked for; one whose header does not say how long it is, at once.
     """
     if path == "shipped":
-        return shipped()
+        found = shipped()
+        _lead_index([found.lead], lead, path)
+        return found
     wfdb, path = _wfdb(), stem(path)
     header = _header(path)
     names = [name or f"signal {place}" for place, name in enumerate(_signal_names(header))]
@@ -172,6 +178,8 @@ def _header(path: str) -> Any:
         raise RecordError(f"{path}: wfdb cannot read its header ({error}); is it a WFDB header?") from error
     if not header.fs or header.fs <= 0:
         raise RecordError(f"{path}: its header gives no sampling frequency; add it after the number of signals")
+    if header.fs < LEAST_RATE_HZ:
+        raise RecordError(f"{path}: {header.fs:g} samples a second are no ECG, but perhaps a monitor's numbers")
     return header
 
 

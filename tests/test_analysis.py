@@ -106,6 +106,12 @@ def test_a_stored_record_gives_by_pieces_what_it_gives_as_a_whole(tmp_path, head
     assert np.concatenate([piece.saturated for piece in pieces]).tobytes() == whole.saturated.tobytes()
 
 
+def test_the_record_that_comes_along_has_one_lead():
+    assert find("shipped", "0").lead == find("shipped", "ECG").lead == "ECG"
+    with pytest.raises(RecordError, match="no lead 'V9'; it has 0 ECG"):
+        find("shipped", "V9")
+
+
 def test_a_file_that_ends_early_is_told_of_when_its_end_is_reached(tmp_path):
     write_record(tmp_path, "r", shipped().counts[:2000])
     (tmp_path / "r.hea").write_text("r 1 250 500000\nr.dat 16 400(0)/mV 16 0 0 0 0 ECG\n")

@@ -96,8 +96,6 @@ def _what_to_play(args: argparse.Namespace) -> tuple[Recording, Faults]:
             for segment in simulated.segments
             if segment.name == "lead_off"
         )
-    elif args.record == "shipped":
-        played = recording.shipped()
     else:
         played = recording.read(args.record, args.lead)
     return played, Faults(drop=args.drop, corrupt=args.corrupt, lead_off=lead_off, unplug=tuple(args.unplug))
