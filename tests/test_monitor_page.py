@@ -193,7 +193,7 @@ def test_silencing_is_shown_while_it_lasts_and_a_second_one_ends_it(browser, bed
         page.wait_for_timeout(1200)  # a status or two later
         page.click("#silence")
         becomes(page, "!document.querySelector('#bar .detail').textContent.includes('silenced by')")
-        assert [request.for_s for request in bed.answered] == [120, 0]
+        assert [(request.for_s, request.patch) for request in bed.answered] == [(120, "patch0"), (0, "patch0")]
 
 
 def test_lead_off_and_noise_are_told_over_the_trace(browser, bed):

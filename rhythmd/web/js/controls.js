@@ -27,11 +27,11 @@ function choices(name, values, unit, change) {
   $(name).append(unit);
 }
 
-export function controls({ change, acknowledge, silenceAll, switchSound, open }) {
+export function controls({ change, acknowledge, silencePatch, switchSound, open }) {
   // Single letters as keys can be switched off: they trip who speaks to a browser.
   const keys = {
     a: () => acknowledge(),
-    s: silenceAll,
+    s: silencePatch,
     m: switchSound,
     t: () => change({ theme: settings.theme === "dark" ? "light" : "dark" }),
     l: () => ($("list").querySelector("button") ?? $("list")).focus(),
@@ -52,7 +52,7 @@ export function controls({ change, acknowledge, silenceAll, switchSound, open })
   choices("speed", SPEEDS, "mm/s", change);
   choices("gain", GAINS, "mm/mV", change);
   $("acknowledge").onclick = () => acknowledge();
-  $("silence").onclick = silenceAll;
+  $("silence").onclick = silencePatch;
   $("sound").onclick = switchSound;
   $("theme").onclick = keys.t;
   $("help-open").onclick = keys["?"];

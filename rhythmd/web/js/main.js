@@ -249,8 +249,8 @@ function acknowledge(id = inBar && !inBar.local ? inBar.id : null) {
   if (id) answer({ ask: "acknowledge", id });
 }
 
-function silenceAll() {
-  if (!$("silence").hidden) answer({ ask: "silence", for_s: silence() ? 0 : SILENCE_S });
+function silencePatch() {
+  if (!$("silence").hidden) answer({ ask: "silence", for_s: silence() ? 0 : SILENCE_S, patch: known.patch });
 }
 
 function switchSound() {
@@ -275,7 +275,7 @@ async function showStrip(id) {
   $("strip-canvas").parentElement.scrollLeft = startX;
 }
 
-controls({ change, acknowledge, silenceAll, switchSound, open: (patch) => stream.open(patch) });
+controls({ change, acknowledge, silencePatch, switchSound, open: (patch) => stream.open(patch) });
 new ResizeObserver(lay).observe($("trace"));
 setInterval(() => { $("clock").textContent = words.time(new Date().toISOString()); }, 500);
 
