@@ -17,14 +17,14 @@ from daemon.config import ConfigError
 from daemon.ledger import connect
 from daemon.messages import Alert, Answered, Status
 from rhythmd.following import Heard
-from rhythmd.notify import pace
+from rhythmd.notify import app, pace
 from rhythmd.notify.app import Teller, untold_of
 from rhythmd.notify.calls import MOST_CASES, Calls
 from rhythmd.notify.config import DAEMON_LOST, DEFAULT_FILE, Contact, Rule, Settings, check
 from rhythmd.notify.outbox import SCHEMA, Outbox, open_outbox
 from rhythmd.notify.pace import Waiting, fresh, in_hours, obsolete, ready, too_many
 from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
-from rhythmd.notify.sending import targets_of
+from rhythmd.notify.sending import Target, targets_of
 from rhythmd.notify.words import MOST_LINES, letter
 from rhythmd.settings import Source
 from rhythmd.subscriber import Received
@@ -416,6 +416,18 @@ def test_repeats_that_still_wait_when_somebody_answers_are_not_sent():
 def test_when_too_many_wait_the_oldest_of_the_least_urgent_go():
     many = waiting(notice("1", "high"), notice("2", "low"), notice("3", "medium"), notice("4", "low"))
     assert [one.notice.case.alert.id for one in too_many(many, 2)] == ["2", "4"]
+
+
+def test_what_is_given_up_because_too_many_wait_is_not_sent_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "MOST_WAITING", 2)
+    followed = Settings(daemon=(Source("d"),), rule=(Rule(name="r", contacts=("anna",)),))
+    targets, begun = {"anna-1": Target("anna-1", Contact(name="anna"), None, "json")}, []
+    with open_outbox(tmp_path) as outbox:
+        teller = Teller(followed, targets, outbox, lambda *what: begun.append(what))
+        teller.turn([Heard("d", Received("", alert(id_, utc=datetime.now(timezone.utc))), None) for id_ in "abc"])
+        ((_, rows, _),) = begun
+        assert [row.notice.case.alert.id for row in rows] == ["b", "c"]
+        assert outbox.counts() == {"crowded": 1}
 
 
 def test_what_another_version_stored_and_this_one_cannot_read_is_left_out_and_counted():

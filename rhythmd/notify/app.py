@@ -187,17 +187,21 @@ class Teller:
 
     def _dispatch(self, now_s: float) -> None:
         waiting = self._outbox.waiting()
-        self._give_up(pace.expired(waiting, now_s), "expired", "expired")
+        expired = pace.expired(waiting, now_s)
+        self._give_up(expired, "expired", "expired")
+        waiting = _without(waiting, expired)
         obsolete = pace.obsolete(waiting, self._calls.cases)
         self._outbox.give_up(obsolete, "answered", now_s)
-        gone = {row.number for row in [*pace.expired(waiting, now_s), *obsolete]}
+        waiting = _without(waiting, obsolete)
         local = datetime.now()  # noqa: DTZ005 quiet hours are this machine's
         for name, target in self._targets.items():
-            rows = [row for row in waiting if row.target == name and row.number not in gone]
+            rows = [row for row in waiting if row.target == name]
             if name in self.sending or not rows:
                 continue
-            self._give_up(pace.too_many(rows, MOST_WAITING), "too many wait", "crowded")
-            out = pace.ready(rows, target.contact, self._paces[name], now_s, 60 * local.hour + local.minute)
+            crowded = pace.too_many(rows, MOST_WAITING)
+            self._give_up(crowded, "too many wait", "crowded")
+            left, minute = _without(rows, crowded), 60 * local.hour + local.minute
+            out = pace.ready(left, target.contact, self._paces[name], now_s, minute)
             if out:
                 self.sending.add(name)
                 self._begin(target, tuple(out), self._album)
@@ -225,3 +229,8 @@ class Teller:
         to = [each for each in self._targets.values() if each.contact.name == notice.contact]
         wanted = [each for each in to if notice.what != "pictured" or each.takes_pictures]
         return [Waiting(notice, each.name) for each in wanted]
+
+
+def _without(rows: Sequence[Row], gone: Sequence[Row]) -> list[Row]:
+    numbers = {row.number for row in gone}
+    return [row for row in rows if row.number not in numbers]
