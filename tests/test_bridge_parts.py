@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
@@ -200,3 +201,26 @@ def test_a_file_that_is_not_what_it_should_be_is_named_by_its_key(tmp_path, chan
 def test_what_fails_while_the_outbox_is_open_is_not_taken_for_its_folder(tmp_path):
     with pytest.raises(FileNotFoundError), open_outbox(64, tmp_path):
         raise FileNotFoundError
+
+
+def test_a_disk_that_does_not_even_take_what_is_dropped_ends_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with open_outbox(1e-3, tmp_path) as outbox:
+        outbox.add({}, [post(number, STATUSES) for number in range(3)])
+        bridge = Bridge(Settings(), "x", outbox, None)
+        with monkeypatch.context() as patched:
+            patched.setattr(outbox, "drop", full)
+            bridge.turn([])
+        assert outbox.waiting() == 3
+        bridge.turn([Heard("patch0", Received("status", status()), None)])  # which is stored: the disk is well again
+        assert outbox.waiting() < 3
+
+
+def test_what_was_dropped_takes_no_room_in_the_file(tmp_path):
+    with open_outbox(0.01, tmp_path) as outbox:
+        outbox.add({}, [post(number, STATUSES, size=4000) for number in range(60)])
+        outbox.drop(set())
+    with closing(sqlite3.connect(tmp_path / "bridge.db")) as db:
+        assert db.execute("pragma freelist_count").fetchone() == (0,)

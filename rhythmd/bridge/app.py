@@ -180,10 +180,13 @@ class Bridge:
                 self._on_disk(partial(self._outbox.satisfied, each, "strips that never came"))
 
     def _drop(self) -> None:
-        dropped = self._outbox.drop(self._busy) if self._outbox.too_big and not self._failing else 0
+        before = self._outbox.bytes
+        if self._outbox.too_big and not self._failing:
+            self._on_disk(partial(self._outbox.drop, self._busy))
+        dropped = self._outbox.bytes < before
         if dropped and not self._dropping:
             log.warning("more waits than publish.keep_mb: the oldest statuses are dropped, then strips, alerts never")
-        self._dropping = dropped > 0 or (self._dropping and not self._outbox.half_empty)
+        self._dropping = dropped or (self._dropping and not self._outbox.half_empty)
 
     @property
     def _busy(self) -> set[int]:

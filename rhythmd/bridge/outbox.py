@@ -13,6 +13,7 @@ from rhythmd.service import open_state
 from rhythmd.subscriber import Mark
 
 DROPPED_AT_ONCE = 100
+FREED_AT_ONCE = 100
 SCHEMA = """
 create table if not exists mark (daemon text primary key, ledger text not null, serial integer not null);
 create table if not exists waiting (
@@ -136,7 +137,8 @@ class Outbox:
         with self._db as db:
             db.executemany("delete from waiting where number = ?", [(number,) for number in numbers])
             db.execute(_COUNT, (count, len(numbers)))
-            db.execute("pragma incremental_vacuum(100)")
+            for _ in range(FREED_AT_ONCE):  # Python takes one step of it, which is one page
+                db.execute("pragma incremental_vacuum")
         self.bytes -= size
 
 
