@@ -9,6 +9,7 @@ from collections import defaultdict
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from rhythmd.player import Player, excerpt, on_the_wire
 from rhythmd.pty_port import play
 from rhythmd.recording import Recording, shipped
 from rhythmd.subscriber import Received, Subscriber
+from rhythmd.subscribers import Subscribers
 from tests.house import open_daemon
 from tests.running import MANY_ALERTS, Place, fields, until
 
@@ -210,3 +212,34 @@ def test_numbers_go_on_for_each_patch_by_itself(address, tmp_path):
         assert [(one.patch, one.seq) for one in came if one.patch == "bed-1"] == [("bed-1", each) for each in (1, 2, 3)]
         assert [one.seq for one in came if one.patch == "bed-2"] == [1, 4]
         assert subscriber.lost == 2
+
+
+def test_several_daemons_are_followed_as_one_and_one_that_is_away_keeps_nobody_waiting(tmp_path):
+    addresses = [f"ipc://{tmp_path}/{name}.ipc" for name in ("east", "west", "away")]
+    heard: list[str] = []
+
+    def hear(ward: Subscribers, ids: set[str]) -> None:
+        until_s = monotonic() + 10.0
+        while not ids <= set(heard):
+            assert monotonic() < until_s
+            east.serve()
+            west.serve()
+            if received := ward.receive(0.02):
+                heard.append(received.message.id)
+
+    with open_daemon(addresses[0], tmp_path / "1") as east, open_daemon(addresses[1], tmp_path / "2") as west:
+        with Subscribers(addresses, since=dict.fromkeys(addresses, 0)) as ward:
+            for house in (east, west):
+                house.serve_until(lambda house=house: house.publisher.wanted("alert."))
+            east.opens("asystole", "east-1")
+            west.opens("asystole", "west-1")
+            west.opens("pause", "west-2")
+            hear(ward, {"east-1", "west-1", "west-2"})
+            marks = ward.marks
+        east.opens("pause", "east-2")  # nobody listens
+        with Subscribers(addresses, since=marks) as again:
+            hear(again, {"east-2"})
+    assert sorted(heard) == ["east-1", "east-2", "west-1", "west-2"]  # each once
+    assert heard.index("west-1") < heard.index("west-2")
+    with pytest.raises(ValueError, match="is no address"):
+        Subscribers([addresses[0], "nonsense"])
