@@ -153,6 +153,17 @@ def test_an_odd_header_is_read_or_refused_in_one_line(tmp_path, oddity):
     assert code == 0 or result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("package", ["wfdb", "tqdm"])
+def test_a_package_that_is_not_installed_is_named_with_the_remedy(tmp_path, package):
+    write_record(tmp_path, "r", shipped().counts[:500])
+    without = f"import sys; sys.modules['{package}'] = None; from rhythmd.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", without, "analyze", str(tmp_path / "r"), "--output-dir", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert package in result.stderr
+    assert "pip install 'rhythmd[evaluate]'" in result.stderr
+
+
 def test_an_output_folder_that_takes_nothing_is_named(tmp_path):
     write_record(tmp_path, "r", shipped().counts[:500])
     result = rhythmd("analyze", tmp_path / "r", "--output-dir", "/proc")

@@ -17,7 +17,10 @@ REF = "#/components/schemas/{name}"
 PARAMETERS = {
     "prefix": {"description": "The fleet's name; may have several levels.", "default": "rhythmd"},
     "device": {"description": "The device on which the bridge runs."},
-    "daemon": {"description": "One of the device's daemons, as the bridge's configuration calls it."},
+    "daemon": {
+        "description": "One of the device's daemons, as the bridge's configuration calls it; of one that reads several "
+        "patches (`several = true`) the patch's name is one more level behind it."
+    },
     "kind": {"description": "Of the alert; docs/alerts.md lists them."},
 }
 

@@ -185,8 +185,10 @@ def _interrupts(shared: _Shared) -> Iterator[None]:
 
 
 def _bar(records: list[str]) -> Any:
-    from tqdm import tqdm
-
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ConfigError("rhythmd analyze needs tqdm: pip install 'rhythmd[evaluate]'") from None
     hours = sum(duration_s(record) for record in records) / 3600
     form = "{l_bar}{bar}| {n:.1f} of {total:.1f} h of ECG [{elapsed}<{remaining}, {rate_fmt}]"
     return tqdm(total=hours, unit="h", smoothing=0.05, disable=None, bar_format=form)
