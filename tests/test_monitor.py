@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
@@ -423,6 +424,19 @@ def test_a_throng_of_connections_is_bounded_and_passes(monkeypatch):
                 turned_away += each.recv(1) == b""
         assert turned_away >= 30
         sleep(1.2)
+        assert ask(port, "/")[0] == 200
+
+
+def test_visitors_who_got_no_thread_take_no_place_from_later_ones(monkeypatch):
+    def refused(_thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with serving() as (_, port):
+        with monkeypatch.context() as scarce:
+            scarce.setattr(threading.Thread, "start", refused)
+            for _ in range(MOST_CONNECTIONS):
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as visitor:
+                    assert visitor.recv(1) == b""
         assert ask(port, "/")[0] == 200
 
 
