@@ -243,3 +243,12 @@ def test_several_daemons_are_followed_as_one_and_one_that_is_away_keeps_nobody_w
     assert heard.index("west-1") < heard.index("west-2")
     with pytest.raises(ValueError, match="is no address"):
         Subscribers([addresses[0], "nonsense"])
+
+
+def test_doctor_looks_at_each_patch_and_what_is_for_one_is_refused(tmp_path, capsys):
+    place = Ward(tmp_path)
+    main(["doctor", "--config", str(place.config)])
+    said = capsys.readouterr().out
+    assert [name for name in [*WEARERS, HOSTILE] if f"{tmp_path}/{name} is not there" in said] == [*WEARERS, HOSTILE]
+    assert main(["run", "--config", str(place.config), "--port", "/dev/ttyUSB0"]) == 2
+    assert "--port is for one patch" in capsys.readouterr().err

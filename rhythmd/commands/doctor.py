@@ -88,14 +88,16 @@ def _examine(config_file: Path | None, port: str | None, *, quiet: bool) -> Iter
     try:
         config = load(config_file) if config_file else Config()
         if port:
-            config = replace(config, patch=replace(config.patch, port=port))
+            config = replace(config, patch=replace(config.patch, port=port), patches=())
             check(config, "command line")
     except ConfigError as error:
         yield Finding("FAIL", "config", str(error))
         return
     yield Finding("ok", "config", str(config_file or "defaults; --config FILE examines yours"))
-    yield from _port(config)
-    yield from _link(config, as_configured=config_file is not None, quiet=quiet)
+    for wearer in config.wearers:
+        one = replace(config, patch=wearer.patch, patches=())
+        yield from _port(one)
+        yield from _link(one, as_configured=config_file is not None, quiet=quiet)
     yield from _engines(config)
     yield from _daemon(config)
 

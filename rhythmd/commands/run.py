@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from daemon import app
-from daemon.config import Config, check, load
+from daemon.config import Config, ConfigError, check, load
 from rhythmd.journal import log_to_stderr
 
 
@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     log_to_stderr(args.log_level)
     config = load(args.config) if args.config else Config()
     given = {key: value for key in ("port", "link") if (value := getattr(args, key)) is not None}
+    if given and config.patches:
+        raise ConfigError(f"--{next(iter(given))} is for one patch, and {args.config} has [[patches]]: write it there")
     config = replace(config, patch=replace(config.patch, **given))
     check(config, str(args.config or "command line"))
     return app.run(config)
