@@ -23,8 +23,9 @@ R_INDEX = 850
 TIME_OUT_SAMPLES = 3 * RATE_HZ // 2
 """No window for 1.5 s: the last 4 s are judged without a beat, so that asystole and fibrillation are seen too."""
 
-AGAIN_SAMPLES = RATE_HZ
-"""And again while no beat comes: the third time 4.1 s after the last one, when an asystole of 4 s is just due."""
+AGAIN_SAMPLES = 282
+"""And again while no beat comes: the third time 4.37 s after the last one. A beat that ended a pause of 4 s is found by
+then, so that an asystole of 4 s is told at once and a pause of less is none."""
 
 RR_FEATURES = FEATURES + 1
 """The last one says whether there is a beat in the window: 1 or 0."""
@@ -101,12 +102,12 @@ class WindowCutter:
         assert self._end is not None
         while True:
             time_out_at = self._last_at + (AGAIN_SAMPLES if self._quiet else TIME_OUT_SAMPLES)
-            beat_at = _complete_at(self._waiting[0]) if self._waiting else time_out_at
-            at = min(beat_at, time_out_at)
+            found = bool(self._waiting) and self._waiting[0].at <= time_out_at  # nobody is without a beat who has one
+            at = _complete_at(self._waiting[0]) if found else time_out_at
             if at >= self._end:
                 return
-            self._last_at, self._quiet = at, not self._waiting or beat_at > time_out_at
-            yield (None if self._quiet else self._waiting.popleft()), at
+            self._last_at, self._quiet = at, not found
+            yield (self._waiting.popleft() if found else None), at
 
     def _join(self) -> None:
         self._clean_mv = np.concatenate([self._clean_mv[-_HISTORY:], *(block.ecg_mv for block in self._new)])
