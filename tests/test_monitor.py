@@ -20,7 +20,6 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 
-from daemon.messages import Alert, Status
 from daemon.requests import Acknowledge
 from rhythmd import patient
 from rhythmd.cli import main
@@ -30,11 +29,11 @@ from rhythmd.monitor.kept import kept_strip
 from rhythmd.monitor.relay import MOST_VIEWERS
 from rhythmd.monitor.server import MOST_CONNECTIONS, WEB, Page
 from rhythmd.player import Player
-from rhythmd.subscriber import Subscriber
 from tests import test_deploy
 from tests.bed import BLOCK, COUNTS, RATE_HZ, serving
+from tests.lateness import assert_that_none_delays_an_alert
 from tests.recording import Daemon as Recorder
-from tests.running import MANY_ALERTS, Place, eventually, fields, raised_in, until
+from tests.running import Place, eventually
 from tests.test_metrics import free_port
 
 OWN = "http://127.0.0.1:{port}"
@@ -537,46 +536,12 @@ def test_with_one_viewer_it_takes_less_than_5_percent_of_a_core(tmp_path):
 
 
 def test_a_monitor_that_hangs_or_is_killed_delays_no_alert(tmp_path):
-    """From the moment that the patch has sent what an alert needed."""
-    place = Place(tmp_path, MANY_ALERTS)
-    recording = patient.make("sinus 6, vt 6 @190, sinus 4, asystole 6, sinus 2, " * 4, seed=1).recording
-    speed, sent = 10.0, []
-    late_s: dict[str, list[float]] = {"alive": [], "hanging": [], "killed": []}
-    found = []
-    with place.running(), Subscriber(place.address, ("alert.", "event.", "status")) as subscriber, ExitStack() as stack:
-        until(subscriber, lambda one: isinstance(one.message, Status))
-        process, port = stack.enter_context(monitor(place.address))
-        viewer, _ = stack.enter_context(looking(port))
-        stack.enter_context(
-            place.patch(Player(recording, "rhythmd"), speed, lambda due_s: sent.append((due_s, monotonic())))
-        )
-        viewer.next("alert")  # it takes part
-        state = "alive"
-        while True:
-            one = until(subscriber, lambda _: True)[-1].message
-            if isinstance(one, Status) and one.port == "absent" and one.sample > 0:
-                break
-            if not isinstance(one, Alert) or one.state != "open" or one.category != "physiological":
-                continue
-            found.append(fields(one))
-            needed_s = one.raised_sample / RATE_HZ
-            late_s[state].append(monotonic() - next(at_s for due_s, at_s in sent if due_s >= needed_s))
-            if state == "alive" and needed_s > 30:
-                process.send_signal(signal.SIGSTOP)
-                state = "hanging"
-            elif state == "hanging" and needed_s > 60:
-                process.kill()
-                state = "killed"
-    assert found == raised_in(recording, place)
-    assert all(len(each) > 2 for each in late_s.values()), late_s
-    worst = {state: max(each) for state, each in late_s.items()}
-    print(
-        {
-            state: f"{len(late_s[state])} alerts, the latest {each:.2f} s after its last sample"
-            for state, each in worst.items()
-        }
-    )
-    assert max(worst.values()) < 1.0
+    @contextmanager
+    def beside(place):
+        with monitor(place.address) as (process, port), looking(port) as (viewer, _):
+            yield [process], lambda: viewer.next("alert")
+
+    assert_that_none_delays_an_alert(tmp_path, beside)
 
 
 UNIT = Path(__file__).parents[1] / "systemd" / "rhythmd-monitor.service"

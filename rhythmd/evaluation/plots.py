@@ -9,8 +9,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-MM_PER_S, MM_PER_MV = 25.0, 10.0
-"""ECG paper, as everywhere."""
+from rhythmd.ecg_paper import MM_PER_MV, MM_PER_S, grid, trace
 
 PX_PER_MM = 4.0
 LEAST_MV, MOST_MV = 2.0, 5.0
@@ -54,13 +53,13 @@ def strip(drawn: Strip) -> str:
         f'<svg class="strip" role="img" viewBox="0 0 {width:.1f} {height:.1f}" width="{width * PX_PER_MM:.0f}" '
         f'height="{height * PX_PER_MM:.0f}"><title>{escape(drawn.says)}</title>'
         f'<g transform="translate(0 {top:g})"><rect class="paper" width="{width:.1f}" height="{paper:.1f}"/>'
-        f'<path class="fine" d="{_grid(width, paper, 1)}"/><path class="bold" d="{_grid(width, paper, 5)}"/></g>'
+        f'<path class="fine" d="{grid(width, paper, 1)}"/><path class="bold" d="{grid(width, paper, 5)}"/></g>'
     )
     parts = [
         beginning,
         *(_mark(label, width, top, paper, above=True) for label in drawn.reference),
         *(_mark(label, width, top, paper, above=False) for label in drawn.ours),
-        f'<path class="trace" transform="{scale}" d="{_trace(np.clip(ecg_mv, low, high))}"/>',
+        f'<path class="trace" transform="{scale}" d="{trace(np.clip(ecg_mv, low, high))}"/>',
         "</svg>",
     ]
     return "".join(parts)
@@ -74,26 +73,6 @@ def _paper_mv(ecg_mv: NDArray[np.float64]) -> tuple[float, float]:
         low, high = max(low, -MOST_MV / 2), min(high, MOST_MV / 2)
     missing = max(0.0, LEAST_MV - 0.3 - (high - low)) / 2
     return float(np.floor((low - missing - 0.15) * 2) / 2), float(np.ceil((high + missing + 0.15) * 2) / 2)
-
-
-def _grid(width: float, height: float, step: int) -> str:
-    across = "".join(f"M{x} 0V{height:g}" for x in range(0, int(width) + 1, step))
-    return across + "".join(f"M0 {y}H{width:g}" for y in range(0, int(height) + 1, step))
-
-
-def _trace(ecg_mv: NDArray[np.float64]) -> str:
-    """A path in samples and hundredths of a millivolt, broken where samples are missing."""
-    there = np.isfinite(ecg_mv)
-    values = np.round(np.nan_to_num(ecg_mv) * 100).astype(int).tolist()
-    path: list[str] = []
-    for at, value in enumerate(values):
-        if not there[at]:
-            continue
-        if at and there[at - 1]:
-            path.append(f"{'' if path[-1][0] != 'M' else 'l'}1 {value - values[at - 1]}")
-        else:
-            path.append(f"M{at} {value}")
-    return " ".join(path)
 
 
 def _mark(label: Label, width: float, top: float, paper: float, *, above: bool) -> str:

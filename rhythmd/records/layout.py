@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from ec57.annotations import Annotation
 from rhythmd.records.cutting import Strip
 
-MM_PER_S, MM_PER_MV = 25.0, 10.0
-"""ECG paper, as everywhere."""
-
 LEAST_MV, MOST_MV = 2.0, 4.0
 """Of paper in a row: less hides beats, more makes a page of one artefact."""
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from daemon.messages import Alert
+from rhythmd.ecg_paper import MM_PER_MV, MM_PER_S
 from rhythmd.recording import RecordError
 from rhythmd.records.cutting import Strip
-from rhythmd.records.layout import MM_PER_MV, MM_PER_S, Paper, Row, lay_out
+from rhythmd.records.layout import Paper, Row, lay_out
 
 PAGE_MM = (297.0, 210.0)
 LEFT_MM, TOP_MM, BOTTOM_MM = 32.0, 24.0, 12.0

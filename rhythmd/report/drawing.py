@@ -8,8 +8,9 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from rhythmd.ecg_paper import MM_PER_MV, MM_PER_S, grid, trace
 from rhythmd.records.cutting import Strip
-from rhythmd.records.layout import MM_PER_MV, MM_PER_S, Paper, Row, lay_out
+from rhythmd.records.layout import Paper, Row, lay_out
 from rhythmd.report.findings import Hour, spans_of
 from rhythmd.report.observed import Observed, Seconds, Span
 
@@ -55,29 +56,9 @@ def _row(paper: Paper, row: Row, top: float, rate_hz: float) -> str:
             free = end
     return (
         f'<g transform="translate(0 {top:.2f})"><rect class="paper" width="{width:.2f}" height="{height:g}"/>{gaps}'
-        f'<path class="fine" d="{_grid(width, height, 1)}"/><path class="bold" d="{_grid(width, height, 5)}"/>'
+        f'<path class="fine" d="{grid(width, height, 1)}"/><path class="bold" d="{grid(width, height, 5)}"/>'
         f'<path class="trace" transform="{scale}" d="{trace(row.ecg_mv)}"/>{beats}{"".join(words)}</g>'
     )
-
-
-def _grid(width: float, height: float, step: int) -> str:
-    across = "".join(f"M{x} 0V{height:g}" for x in range(0, int(width + 0.01) + 1, step))
-    return across + "".join(f"M0 {y}H{width:g}" for y in range(0, int(height + 0.01) + 1, step))
-
-
-def trace(ecg_mv: NDArray[np.float64]) -> str:
-    """A path in samples and hundredths of a millivolt, broken where samples are missing."""
-    there = np.isfinite(ecg_mv)
-    values = np.round(np.nan_to_num(ecg_mv) * 100).astype(int).tolist()
-    path: list[str] = []
-    for at, value in enumerate(values):
-        if not there[at]:
-            continue
-        if at and there[at - 1]:
-            path.append(f"{'l' if path[-1][0] == 'M' else ''}1 {value - values[at - 1]}")
-        else:
-            path.append(f"M{at} {value}")
-    return " ".join(path)
 
 
 class Axis:
