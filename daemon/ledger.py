@@ -24,7 +24,7 @@ RESERVED = 256
 the disk. Up to so many are skipped after a crash."""
 
 MOST_WAITING = 10_000
-PRUNED_AT_ONCE = 500
+PRUNED_AT_ONCE, FREED_AT_ONCE = 500, 100
 MOST_SET_ASIDE = 3
 SCHEMA = """
 create table if not exists about (ledger text not null);
@@ -177,7 +177,8 @@ class Ledger:
                     "and serial not in (select serial from standing) order by serial limit ?)",
                     (horizon_s, PRUNED_AT_ONCE),
                 ).rowcount
-                self._db.execute("pragma incremental_vacuum(100)")
+                for _ in range(FREED_AT_ONCE):  # Python takes one step of it, which is one page
+                    self._db.execute("pragma incremental_vacuum")
         except sqlite3.Error as error:
             log.warning("old alerts cannot be removed: %s", error)
             return 0

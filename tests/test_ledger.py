@@ -185,10 +185,12 @@ def test_a_ledger_that_grew_too_large_loses_its_oldest(tmp_path):
         ledger.flush()
         while ledger.prune(keep_s=3600, keep_bytes=500_000):
             pass
+        for _ in range(10):
+            ledger.prune(keep_s=3600, keep_bytes=500_000)
         left = ledger.since(0, ALL, most=10**6).entries
     assert 300 < len(left) < 1000
     assert left[-1].serial == 3000
-    assert (tmp_path / FILE).stat().st_size < 3_000_000
+    assert (tmp_path / FILE).stat().st_size < 1_000_000  # and the disk has its room back
 
 
 def test_two_daemons_cannot_share_a_directory(tmp_path):
