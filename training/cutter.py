@@ -5,8 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dsp.signal import RATE_HZ
 from dsp.windows import CLIP, FLOOR_MV, R_INDEX, WINDOW_SAMPLES
 from training.packed import Packed
+
+
+COLOURED = 0.4
+"""By how much, in nepers, the gain at a frequency is another one: 3.5 dB."""
 
 
 class Cutter:
@@ -18,34 +23,43 @@ class Cutter:
         self.start = torch.from_numpy(packed.start).to(device)
         self.lsb_mv = torch.from_numpy(packed.lsb_mv).to(device)
         self.device = device
+        names = [f"{database}/{record}" for database, record in zip(packed.database, packed.record, strict=True)]
+        last = {name: row for row, name in enumerate(names)}
+        first = {name: row for row, name in reversed(list(enumerate(names)))}
+        other = [first[name] if last[name] == row else last[name] for row, name in enumerate(names)]
+        self.partner = torch.tensor(other, device=device)  # (lead,) the other one of the record, or itself
 
     def at(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal in mV at whole positions (window, sample) of the leads `rows`, and which are missing."""
-        start, end = self.start[rows, None], self.start[rows + 1, None]
+        """Signal in mV at whole positions (window, sample) of the leads `rows` (window, 1 or sample); what is missing."""
+        start, end = self.start[rows], self.start[rows + 1]
         index = start + positions
         absent = (positions < 0) | (index >= end)
         index = index.clamp(min=0, max=len(self.counts) - 1)
-        return self.counts[index] * self.lsb_mv[rows, None], absent | self.lost[index]
+        return self.counts[index] * self.lsb_mv[rows], absent | self.lost[index]
 
     def cut(
-        self, rows: Tensor, r_peaks: Tensor, stretch: Tensor | None = None, taken: tuple[Tensor, Tensor] | None = None
+        self, rows: Tensor, r_peaks: Tensor, stretch: Tensor | None = None, pieces: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Windows with `r_peaks` at R_INDEX; `stretch` (window,) speeds the heart up around it.
 
-        `taken`: of each run of as many windows, where something was cut out, and how much (`training.premature`).
+        `pieces`: of each run of as many windows, of what it is put together (`training.premature.Cuts`).
         """
         offsets = torch.arange(WINDOW_SAMPLES, device=self.device) - R_INDEX
         if stretch is None:
-            return self.at(rows, r_peaks[:, None] + offsets)
+            return self.at(rows[:, None], r_peaks[:, None] + offsets)
         exact = r_peaks[:, None] + offsets * stretch[:, None]
-        if taken is not None:
-            at, samples = taken
+        of_each, gain = rows[:, None], torch.ones(1, 1, device=self.device)
+        if pieces is not None:
+            at, shift, row, size = pieces
             of_runs = exact.view(len(at), -1)
-            exact = (of_runs + samples.gather(1, torch.searchsorted(at, of_runs, right=True))).view_as(exact)
+            piece = torch.searchsorted(at, of_runs, right=True)
+            exact = (of_runs + shift.gather(1, piece)).view_as(exact)
+            of_each = row.gather(1, piece).view_as(exact)
+            gain = size.gather(1, piece).view_as(exact) * self.lsb_mv[rows, None] / self.lsb_mv[of_each]
         before = exact.floor().long()
-        left_mv, left_missing = self.at(rows, before)
-        right_mv, right_missing = self.at(rows, before + 1)
-        return torch.lerp(left_mv, right_mv, exact - before), left_missing | right_missing
+        left_mv, left_missing = self.at(of_each, before)
+        right_mv, right_missing = self.at(of_each, before + 1)
+        return gain * torch.lerp(left_mv, right_mv, exact - before), left_missing | right_missing
 
 
 def normalise(ecg_mv: Tensor, missing: Tensor) -> Tensor:
@@ -79,6 +93,21 @@ class Spoiler:
         turned = torch.where(self._random(runs) < 0.3, -1.0, 1.0)
         gain = torch.exp(0.5 * torch.randn(runs, device=ecg_mv.device))
         return ecg_mv * (turned * gain)[run, None], missing | self._gaps(windows)
+
+    def mixture(self, rows: Tensor, partner: Tensor, part: float) -> Tensor:
+        """How much of the other lead is added in each run, in `part` of them: another place for the electrodes."""
+        share = (2 * self._random(len(rows)) - 1) * (self._random(len(rows)) < part) * (rows != partner)
+        return share * self._cutter.lsb_mv[rows] / self._cutter.lsb_mv[partner]  # it goes with the lead's RMS
+
+    def coloured(self, ecg_mv: Tensor, run: Tensor, runs: int, part: float) -> Tensor:
+        """`part` of the runs with a spectrum that is another one by some decibels: waves broader, sharper, of other sizes."""
+        knots_hz = torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0], device=ecg_mv.device)
+        hz = torch.fft.rfftfreq(WINDOW_SAMPLES, 1 / RATE_HZ, device=ecg_mv.device).clamp(0.5, 32.0)
+        above = torch.searchsorted(knots_hz, hz, right=True).clamp(max=len(knots_hz) - 1)
+        part_way = torch.log(hz / knots_hz[above - 1]) / torch.log(knots_hz[above] / knots_hz[above - 1])
+        size = COLOURED * torch.randn(runs, len(knots_hz), device=ecg_mv.device) * (self._random(runs) < part)[:, None]
+        gain = torch.exp(torch.lerp(size[:, above - 1], size[:, above], part_way))
+        return torch.fft.irfft(torch.fft.rfft(ecg_mv) * gain[run], n=WINDOW_SAMPLES)
 
     def drowned(self, ecg_mv: Tensor) -> Tensor:
         """The windows under so much muscle noise or motion that nothing can be told from them."""

@@ -21,11 +21,14 @@ HEADS = {"beat": BEATS, "rhythm": RHYTHMS}
 LEARNED = {"beat": BEATS, "rhythm": (*RHYTHMS[:3], "normal", *RHYTHMS[3:])}
 """What the heads learn: a normal rhythm is a class of its own until, at the end, it is added to the others."""
 
-REMEMBERING = {"beat": {"normal", "supraventricular"}, "rhythm": {"atrial_fibrillation", "normal", "other"}}
-"""What is weighed with the memory. Whether ventricles beat or fibrillate, and what is noise, is to be seen without:
-such patients are few and soon known by heart, and an alarm must not hang on the hours before."""
+REMEMBERING = {"beat": set(BEATS), "rhythm": {"atrial_fibrillation", "normal", "other"}}
+"""What is weighed with the beats before in mind. Whether ventricles race or fibrillate, and what is noise, is to be seen
+without: such patients are few and soon known by heart, and an alarm must not hang on the hours before."""
 
 INPUT, RR_INPUT = "ecg", "rr"
+POINTS_OF_VIEW = 4
+"""In which beats are compared, each by its own part of the likened numbers."""
+
 NORM_EPSILON = 1e-5
 
 
@@ -39,6 +42,9 @@ class Layout:
     seen: int  # numbers into which a window and its intervals are put together
     memory: int  # numbers that are remembered; 0: nothing is
     hidden: int  # numbers from which both heads read, the first half of which knows no memory
+    recalled: int = 0  # beats before with which a window is compared; 0: with none
+    likened: int = 64  # numbers of a beat that are compared, and as many that are recalled with them
+    everywhere: int = 0  # 1: all hidden numbers read what was recalled; 0: the second half
 
     def columns_at_r(self) -> tuple[int, int]:
         """The two columns of the last map between which the R peak lies."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dsp.windows import RR_FEATURES
-from training.layout import LEARNED, NORM_EPSILON, REMEMBERING, Layout
+from training.layout import LEARNED, NORM_EPSILON, POINTS_OF_VIEW, REMEMBERING, Layout
 
 
 class Convolution(nn.Module):
@@ -26,6 +26,39 @@ class Convolution(nn.Module):
         return torch.relu(deep + x) if self._keeps else torch.relu(deep)
 
 
+class Recall(nn.Module):
+    """Attention (Vaswani et al., 2017) to the last beats, and how a window differs from what it brings to mind."""
+
+    FORGOTTEN = 0.1
+    """The share of the beats before that are not to be found in training."""
+
+    def __init__(self, seen: int, likened: int, recalled: int) -> None:
+        super().__init__()
+        self._count, self._width = recalled, likened // POINTS_OF_VIEW
+        self.liken = nn.Linear(seen, 3 * likened)  # what is asked, what answers to it, what is recalled then
+        self.age = nn.Parameter(torch.zeros(POINTS_OF_VIEW, recalled))
+        self.nothing = nn.Parameter(torch.zeros(2, POINTS_OF_VIEW, likened // POINTS_OF_VIEW))  # is always there
+
+    def forward(self, seen: Tensor, beats: Tensor, before: Tensor) -> Tensor:
+        """`(run, window, 2 * likened)`; see `Network.judge`."""
+        asked, key, value = self.liken(seen).unflatten(2, (3, POINTS_OF_VIEW, self._width)).unbind(2)
+        known = torch.stack([key, value], 2).flatten(2)
+        known = known.gather(1, beats[:, :, None].expand(-1, -1, known.shape[2]))  # of the beats alone
+        back = before[:, :, None] - 1 - torch.arange(self._count, device=seen.device)
+        there = back >= 0
+        if self.training:
+            there = there & (torch.rand(there.shape, device=seen.device) >= self.FORGOTTEN)
+        index = back.clamp(min=0).flatten(1)[:, :, None].expand(-1, -1, known.shape[2])
+        keys, values = known.gather(1, index).view(*back.shape, 2, POINTS_OF_VIEW, self._width).unbind(3)
+        scores = torch.einsum("rwvn,rwbvn->rwvb", asked, keys) * self._width**-0.5 + self.age
+        scores = scores.masked_fill(~there[:, :, None], -1e4)
+        none = torch.einsum("rwvn,vn->rwv", asked, self.nothing[0]) * self._width**-0.5
+        shares = torch.cat([scores, none[..., None]], 3).softmax(3)
+        recalled = torch.einsum("rwvb,rwbvn->rwvn", shares[..., :-1], values)
+        recalled = recalled + shares[..., -1:] * self.nothing[1]
+        return torch.cat([recalled, (value - recalled).abs()], 3).flatten(2)
+
+
 class Network(nn.Module):
     """Runs of windows to logits, one `(run, window, label)` for each head."""
 
@@ -37,10 +70,14 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.see = nn.Linear(layout.pooled + RR_FEATURES, layout.seen)
         self.remember = nn.GRU(layout.seen, layout.memory, batch_first=True) if layout.memory else None
-        self.weigh = nn.Linear(layout.seen + layout.memory, layout.hidden)
+        self.recall = Recall(layout.seen, layout.likened, layout.recalled) if layout.recalled else None
+        recalled = 2 * layout.likened if layout.recalled else 0
+        self.weigh = nn.Linear(layout.seen + layout.memory + recalled, layout.hidden)
         self.head = nn.ModuleDict({head: nn.Linear(layout.hidden, len(labels)) for head, labels in LEARNED.items()})
         remembers = torch.arange(layout.hidden) >= layout.hidden // 2
-        of_memory = torch.arange(layout.seen + layout.memory) >= layout.seen
+        remembered = layout.memory + (0 if layout.everywhere else recalled)
+        place = torch.arange(layout.seen + layout.memory + recalled)
+        of_memory = (place >= layout.seen) & (place < layout.seen + remembered)
         self.register_buffer("_weighed", (remembers[:, None] | ~of_memory).float(), persistent=False)
         for head, labels in LEARNED.items():
             may = torch.tensor([label in REMEMBERING[head] for label in labels])
@@ -63,6 +100,8 @@ class Network(nn.Module):
             after, _ = self.remember(of_beats)
             memory = nn.functional.pad(after, (0, 0, 1, 0))  # at first nothing is remembered
             known.append(memory.gather(1, before[:, :, None].expand(-1, -1, memory.shape[2])))
+        if self.recall is not None:
+            known.append(self.recall(seen, beats, before))
         weights = self._masked()
         hidden = nn.functional.linear(torch.cat(known, 2), weights["weigh.weight"], self.weigh.bias)
         hidden = self.dropout(torch.relu(hidden))

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from dsp.intervals import REMEMBERED, features, log_rr
 from dsp.signal import RATE_HZ
-from training.labels import AF, ANY_BEAT, ANY_RHYTHM, CALM, NOISE, NORMAL, ONE_BEAT, OTHER, VF, VT, N, bits
+from training.labels import AF, ANY_BEAT, ANY_RHYTHM, CALM, NOISE, NORMAL, ONE_BEAT, OTHER, VF, VT, N, V, bits
 from training.layout import BEATS
 from training.packed import Packed
-from training.premature import NO_CUTS, Cuts, is_regular, made_premature
+from training.premature import Cuts, Donor, is_regular, made_premature
 
 OFFSET, JITTER, SLIP = 5, 1, 8
 """Samples: by how much a detector is off all through a run, from beat to beat, and now and then."""
@@ -56,17 +56,19 @@ class Runs:
     before: NDArray[np.int64]  # how many beats came before
     stretch: NDArray[np.float32]  # (run,)
     drowned: NDArray[np.bool_]  # by noise that is added
-    cut_at: NDArray[np.float32]  # (run, cut): see training.premature
-    cut_samples: NDArray[np.float32]
+    cut_at: NDArray[np.float32]  # (run, cut): see training.premature.Cuts
+    cut_shift: NDArray[np.float32]  # (run, cut + 1)
+    cut_row: NDArray[np.int64]
+    cut_gain: NDArray[np.float32]
 
     @classmethod
     def of(cls, runs: list[dict[str, Any]]) -> Runs:
         return cls(**{field.name: np.stack([run[field.name] for run in runs]) for field in fields(cls)})
 
 
-def run_of(row: int, windows: NDArray[np.int64], count: int, stretch: float, cuts: Cuts = NO_CUTS) -> dict[str, Any]:
+def run_of(row: int, windows: NDArray[np.int64], count: int, stretch: float, cuts: Cuts | None = None) -> dict[str, Any]:
     """`count` windows (place, is it a beat, beat and rhythm truth) of one lead, of which the first begins a session."""
-    windows = windows[:count]
+    windows, cuts = windows[:count], cuts or Cuts.whole(row)
     padded = np.concatenate([windows, np.repeat(windows[-1:], count - len(windows), axis=0)])
     padded[len(windows) :, 1:] = 0, ANY_BEAT, ANY_RHYTHM
     is_beat = padded[:, 1].astype(bool)
@@ -85,7 +87,9 @@ def run_of(row: int, windows: NDArray[np.int64], count: int, stretch: float, cut
         "stretch": np.float32(stretch),
         "drowned": np.zeros(count, bool),
         "cut_at": cuts.at,
-        "cut_samples": cuts.samples,
+        "cut_shift": cuts.shift,
+        "cut_row": cuts.row,
+        "cut_gain": cuts.gain,
     }
 
 
@@ -160,6 +164,10 @@ class Plan:
         label = np.log2(beat[chosen]).astype(np.int64)
         of_beats = _Choice(chosen, label, patient[row[chosen]], shares, how["patient_power"])
 
+        chosen = np.flatnonzero(trains & np.isin(database, ("mitdb", "svdb", "qtdb")) & (beat == ONE_BEAT[V]))
+        nothing = np.zeros(len(chosen), np.int64)
+        self._of_ventricular = _Choice(chosen, nothing, patient[row[chosen]], np.ones(1), how["patient_power"])
+
         chosen = np.flatnonzero(trains & np.isin(database, list(MADE_OF)) & (beat == ONE_BEAT[N]))
         group = np.searchsorted(list(MADE_OF), database[chosen])
         of_normal = _Choice(chosen, group, patient[row[chosen]], np.array(list(MADE_OF.values())), 0.0)
@@ -196,14 +204,35 @@ class Plan:
         stretch = 1 + STRETCH * (2 * rng.random() - 1)
         count = self._how[f"{name}_windows"]
         start = np.clip(anchor - rng.integers(count), first, max(first, last - count))
-        windows, cuts = self._windows[start : min(start + count + 8, last), 1:], NO_CUTS
+        windows, cuts = self._windows[start : min(start + count + 8, last), 1:], None
         if name == "made":
             windows = windows[windows[:, 1] == 1]
             windows = windows[np.argsort(windows[:, 0])]
             if is_regular(windows):
-                windows, cuts = made_premature(windows, self._counts[self._start[row] : self._start[row + 1]], rng)
+                donor = self._donor(row, rng) if rng.random() < self._how["donated"] else None
+                early = donor is None or bool(rng.random() < 0.5)
+                windows, cuts = made_premature(windows, self._lead(row), rng, row, donor, early)
         detected = as_detected(windows, rng)
         return run_of(row, detected if len(detected) else windows, count, stretch, cuts)
+
+    def _lead(self, row: int) -> NDArray[np.int16]:
+        return self._counts[self._start[row] : self._start[row + 1]]
+
+    def _donor(self, host: int, rng: np.random.Generator) -> Donor | None:
+        """Ventricular beats of one stretch of one person, each with normal beats around it."""
+        anchor = int(self._of_ventricular(1, rng)[0])
+        row = int(self._windows[anchor, 0])
+        near = self._windows[max(self._first[row], anchor - 60) : min(self._first[row + 1], anchor + 60)]
+        near = near[near[:, 2] == 1]
+        middle = np.flatnonzero(near[1:-1, 3] == ONE_BEAT[V]) + 1
+        beats = near[middle[:, None] + [-1, 0, 1], 1]
+        beats = beats[(np.diff(beats, axis=1) >= [75, 150]).all(1)]
+        if not len(beats):
+            return None
+        counts, normal = self._lead(row), self._windows[self._first[host] : self._first[host + 1], 1]
+        height = np.median(np.abs(self._lead(host)[normal])) / max(np.median(np.abs(counts[beats[:, 0]])), 1.0)
+        sign = 1.0 if rng.random() < 0.7 else -1.0
+        return Donor(row, counts, beats, sign * float(height * np.exp(0.3 * rng.standard_normal())))
 
     def _singles(self, anchors: NDArray[np.int64], rng: np.random.Generator) -> Runs:
         """Runs of one beat each, with its intervals; what a network remembers of those before it is not told."""
@@ -229,7 +258,9 @@ class Plan:
             stretch=stretch.astype(np.float32),
             drowned=nothing.astype(bool),
             cut_at=np.full((count, 1), np.inf, np.float32),
-            cut_samples=np.zeros((count, 2), np.float32),
+            cut_shift=np.zeros((count, 2), np.float32),
+            cut_row=np.repeat(row[:, None], 2, axis=1),
+            cut_gain=np.ones((count, 2), np.float32),
         )
 
 

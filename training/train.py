@@ -107,8 +107,16 @@ class Training:
         self.average = copy.deepcopy(self.network)
         self.step = 0
         rate = self._how["learning_rate"]
+        groups = [  # what compares beats would be decayed to comparing nothing
+            {"params": [value for name, value in self.network.named_parameters() if name.startswith("recall") == compares]}
+            | ({"weight_decay": 0.0} if compares else {})
+            for compares in (False, True)
+        ]
         self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), rate, weight_decay=self._how["weight_decay"], fused=self._device.type == "cuda"
+            [group for group in groups if group["params"]],
+            rate,
+            weight_decay=self._how["weight_decay"],
+            fused=self._device.type == "cuda",
         )
         noise = [row for row, name in enumerate(packed.database) if name in ("nstdb", "made")]
         drowning = [row for row in noise if packed.record[row] != "bw"]
@@ -159,8 +167,17 @@ class Training:
     def _cut(self, name: str, part: dict[str, Tensor]) -> Tensor:
         runs, count = part["places"].shape
         run = torch.arange(runs, device=self._device).repeat_interleave(count)
-        taken = part["cut_at"], part["cut_samples"]
-        ecg_mv, missing = self._cutter.cut(part["rows"][run], part["places"].flatten(), part["stretch"][run], taken)
+        pieces = tuple(part[f"cut_{name}"] for name in ("at", "shift", "row", "gain"))
+        where = part["places"].flatten(), part["stretch"][run]
+        ecg_mv, missing = self._cutter.cut(part["rows"][run], *where, pieces)
+        if self._how["mixed"]:
+            partner = self._cutter.partner[part["rows"]]
+            share = self._spoil.mixture(part["rows"], partner, self._how["mixed"])
+            others = pieces[0], pieces[1], self._cutter.partner[pieces[2]], pieces[3]
+            other_mv, other_missing = self._cutter.cut(partner[run], *where, others)
+            ecg_mv, missing = ecg_mv + share[run, None] * other_mv, missing | other_missing
+        if self._how["coloured"]:
+            ecg_mv = self._spoil.coloured(ecg_mv, run, runs, self._how["coloured"])
         if name == "rhythm":
             ecg_mv = torch.where(part["drowned"].flatten()[:, None], self._spoil.drowned(ecg_mv), ecg_mv)
         return normalise(*self._spoil(ecg_mv, missing, run, runs, LOWEST_DB[name]))
@@ -186,10 +203,16 @@ class Training:
         self.step = state["step"]
 
 
-def train(packed: Packed, run: Path, config: dict[str, Any], device: torch.device, workers: int) -> dict[str, float]:
-    """All steps from where `run` stands; returns the validation metrics of the averaged weights."""
+def train(
+    packed: Packed, run: Path, config: dict[str, Any], device: torch.device, workers: int, *, everyone: bool = False
+) -> dict[str, float]:
+    """All steps from where `run` stands; returns the validation metrics of the averaged weights.
+
+    With `everyone` those who validate train too: how good it is, training without them must have told.
+    """
     how = config["training"]
-    cutter, plan = Cutter(packed, device), Plan(packed, config)
+    cutter = Cutter(packed, device)
+    plan = Plan(replace(packed, validation=np.zeros_like(packed.validation)) if everyone else packed, config)
     validation = Validation(packed, cutter, intervals=how["intervals"])
     training = Training(config, cutter, packed)
     checkpoint, steps = run / "checkpoint.pt", how["steps"]
@@ -263,6 +286,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=DEFAULT)
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value")
     parser.add_argument("--fold", type=int, help="0 to 4: another fifth of the patients validates")
+    parser.add_argument("--everyone", action="store_true", help="those who validate train too: for what ships")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the runs")
     arguments = parser.parse_args()
@@ -274,7 +298,7 @@ def main() -> None:
     packed = Packed.load(arguments.packed)
     if arguments.fold is not None:
         packed = replace(packed, validation=fold(packed.database, packed.record, arguments.fold))
-    found = train(packed, arguments.run, config, device, arguments.workers)
+    found = train(packed, arguments.run, config, device, arguments.workers, everyone=arguments.everyone)
     draw(arguments.run)
     print(json.dumps(found, indent=2))
 
