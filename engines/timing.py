@@ -98,8 +98,10 @@ def took_us(backend: Backend, inputs: Sequence[np.ndarray]) -> float:
 def pytorch(
     model: Model, python: str, *, calls: int, pause_s: float, limit_s: float, device: str = "cuda"
 ) -> list[Timing]:
-    """The same network in PyTorch on the GPU, eager and compiled, by an interpreter that has it."""
-    names = ("PyTorch eager FP32", "PyTorch compiled FP32")
+    """The same network in PyTorch on the GPU, by an interpreter that has it: eager, as trained and with its batch
+    normalisations folded in, and compiled.
+    """
+    names = ("PyTorch eager FP32", "PyTorch eager FP32, folded", "PyTorch compiled FP32")
     script = Path(__file__).with_name("torch_timing.py").read_text()
     ours = Path(python).resolve() == Path(sys.executable).resolve()
     environment = {key: value for key, value in os.environ.items() if ours or key not in HERS}

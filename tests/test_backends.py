@@ -13,6 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from daemon.engine import Seat
+from daemon.engine import open_engine as open_daemons_engine
 from engines.backend import BACKENDS, open_backend
 from engines.build import PRECISIONS, build_plan
 from engines.errors import EngineError
@@ -489,6 +491,24 @@ class TestOnTheGpu:
             pass
         with pytest.raises(EngineError, match="closed"):
             backend.infer(some_windows(1)[0])
+
+    def test_patches_that_share_the_daemons_engine_remember_each_its_own(self, remembering):
+        cached_plan(remembering, "fp32")
+        mine, others = some_beats(8)[:4], some_beats(8)[4:]
+        with open_daemons_engine("tensorrt", remembering) as alone:
+            expected = [alone.infer(*beat) for beat in mine]
+        with open_daemons_engine("tensorrt", remembering) as shared:
+            one, other = (Seat(shared, remembering.manifest) for _ in range(2))
+            found = []
+            for beat, disturbing in zip(mine, others, strict=True):
+                found.append(one.infer(*beat))
+                other.infer(*disturbing)
+            one.forget()
+            found.append(one.infer(*mine[0]))
+            assert shared.name == "tensorrt"
+        for heads, wanted in zip(found, [*expected, expected[0]], strict=True):
+            for head, same in zip(heads, wanted, strict=True):
+                np.testing.assert_array_equal(head, same)
 
     def test_an_error_of_cuda_names_the_call_and_the_remedy(self):
         from engines import cuda

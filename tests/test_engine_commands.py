@@ -233,17 +233,18 @@ def test_an_interpreter_without_pytorch_is_told_by_its_last_line(tiny):  # noqa:
     else:
         pytest.skip("this Python has PyTorch")
     rows = pytorch(tiny, sys.executable, calls=10, pause_s=0.0, limit_s=5)
-    assert [row.name for row in rows] == ["PyTorch eager FP32", "PyTorch compiled FP32"]
+    assert [row.name for row in rows] == ["PyTorch eager FP32", "PyTorch eager FP32, folded", "PyTorch compiled FP32"]
     assert all("No module named 'torch'" in row.missing for row in rows)
 
 
-def test_pytorch_answers_as_the_network_does():
+@pytest.mark.parametrize("folded", [False, True], ids=["as trained", "folded"])
+def test_pytorch_answers_as_the_network_does(folded):
     """The operators of the script that times PyTorch, on the shipped model and on random windows."""
     torch = pytest.importorskip("torch", reason="PyTorch is needed to compare with it only")
     from engines.torch_timing import Network
 
     model = load(SHIPPED / "ecg1.onnx")
-    network = Network(str(model.onnx), torch.device("cpu")).eval()
+    network = Network(str(model.onnx), torch.device("cpu"), folded=folded).eval()
     inputs = random_inputs(model.manifest)
     with open_backend("onnxruntime", model) as backend, torch.inference_mode():
         expected = backend.infer(*inputs)

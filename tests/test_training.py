@@ -28,6 +28,16 @@ from training.score import area, beat_f1, beat_offsets, rhythm_offsets, softmax
 
 DATA = splits.data_folder()
 LAYOUT = Layout((32, 64, 64, 32), (15, 9, 9, 5), (4, 2, 1, 4), 32, 64, 32)
+BOTTLENECKS = Layout(
+    channels=(32, 16, 16, 32, 16, 16, 32),
+    taps=(15, 1, 9, 1, 1, 5, 1),
+    strides=(4, 1, 4, 1, 1, 1, 1),
+    seen=32,
+    memory=64,
+    hidden=32,
+    over=(0, 0, 0, 0, 0, 0, 3),
+    groups=(1, 1, 4, 1, 1, 16, 1),
+)
 
 
 def needs(database):
@@ -378,15 +388,20 @@ def reference(weights, calls):
         return weights[f"{name}.weight"] @ x + weights[f"{name}.bias"]
 
     for window, rr in calls:
-        x = window.reshape(1, -1).astype(float)
+        maps = [window.reshape(1, -1).astype(float)]
         for index, stride in enumerate(layout.strides):
             scale, shift, mean, variance = (
                 weights[f"trunk.{index}.norm.{part}"][:, None]
                 for part in ("weight", "bias", "running_mean", "running_var")
             )
-            deep = convolved(x, weights[f"trunk.{index}.conv.weight"], stride)
+            groups = layout.groups[index] if layout.groups else 1
+            kernels = np.split(weights[f"trunk.{index}.conv.weight"], groups)
+            parts = zip(np.split(maps[-1], groups), kernels, strict=True)
+            deep = np.concatenate([convolved(part, kernel, stride) for part, kernel in parts])
             deep = (deep - mean) / np.sqrt(variance + NORM_EPSILON) * scale + shift
-            x = np.maximum(deep + x if deep.shape == x.shape else deep, 0)
+            over = layout.over[index] if layout.over else int(deep.shape == maps[-1].shape)
+            maps.append(np.maximum(deep + maps[-over] if over else deep, 0))
+        x = maps[-1]
         at_r = [x[:, column] for column in layout.columns_at_r()]
         seen = np.maximum(linear(np.concatenate([x.mean(1), x.max(1), *at_r, rr[0]]), "see"), 0)
         hidden = np.maximum(linear(np.concatenate([seen, memory]), "weigh"), 0)
@@ -412,9 +427,13 @@ def calls(count, seed=8):
         yield rng.normal(0, 1, (1, 1, 1, WINDOW_SAMPLES)).astype(np.float32), rr
 
 
-@pytest.mark.parametrize("memory", [64, 0], ids=["remembering", "forgetful"])
-def test_the_exported_network_computes_its_definition(tmp_path, memory):
-    weights = random_weights(replace(LAYOUT, memory=memory), seed=7)
+@pytest.mark.parametrize(
+    "layout",
+    [LAYOUT, replace(LAYOUT, memory=0), BOTTLENECKS],
+    ids=["remembering", "forgetful", "shortcuts over bottlenecks, channels in groups"],
+)
+def test_the_exported_network_computes_its_definition(tmp_path, layout):
+    weights = random_weights(layout, seed=7)
     write(weights, tmp_path / "net.onnx", "0")
     with open_backend("onnxruntime", load(tmp_path / "net.onnx")) as engine:
         answers = [engine.infer(*call) for call in calls(9)]
@@ -513,15 +532,16 @@ def test_windows_cut_for_training_are_those_that_the_daemon_cuts():
         np.testing.assert_allclose(ours[None].numpy(), window(lead, r_peak + AFTER_R), atol=0.02)
 
 
-def test_the_network_that_trains_is_the_network_that_runs(tmp_path):
+@pytest.mark.parametrize("layout", [LAYOUT, BOTTLENECKS], ids=["compact", "bottlenecks"])
+def test_the_network_that_trains_is_the_network_that_runs(tmp_path, layout):
     """In runs, as it trains, and window by window, as it runs."""
     torch = pytest.importorskip("torch", reason="PyTorch is needed for training only")
     from training.network import Network
 
     torch.manual_seed(1)
-    network = Network(LAYOUT, dropout=0.5)
+    network = Network(layout, dropout=0.5)
     network.pool(torch.randn(8, 1, 1, WINDOW_SAMPLES))  # moves the running statistics off their start
-    write(network.arrays() | layout_arrays(LAYOUT), tmp_path / "net.onnx", "0")
+    write(network.arrays() | layout_arrays(layout), tmp_path / "net.onnx", "0")
     network.eval()
     windows, rr = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*calls(9), strict=True))
     is_beat = rr[:, -1].numpy() > 0

@@ -33,8 +33,9 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 def layout_of(weights: Weights) -> Layout:
-    """The layout that these weights belong to."""
-    arrays = {field.name: weights[f"layout.{field.name}"].astype(int) for field in fields(Layout)}
+    """The layout that these weights belong to. Older ones do not know all of its fields."""
+    names = [field.name for field in fields(Layout) if f"layout.{field.name}" in weights]
+    arrays = {name: weights[f"layout.{name}"].astype(int) for name in names}
     shape: dict[str, Any] = {name: tuple(each.tolist()) if each.ndim else int(each) for name, each in arrays.items()}
     return Layout(**shape)
 
@@ -76,14 +77,15 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def conv(self, source: str, name: str, stride: int) -> str:
+    def conv(self, source: str, shortcut: str, name: str, stride: int, group: int) -> str:
+        """With what `shortcut` names added, if it names something."""
         kernel, bias = fold(self._weights, name)
         reach = kernel.shape[3] // 2
         inputs = [source, self.constant(f"{name}.kernel", kernel), self.constant(f"{name}.bias", bias)]
         shape = {"kernel_shape": [1, kernel.shape[3]], "strides": [1, stride], "pads": [0, reach, 0, reach]}
-        found = self.node("Conv", inputs, name, **shape)
-        if stride == 1 and kernel.shape[0] == kernel.shape[1]:
-            found = self.node("Add", [found, source], f"{name}.sum")
+        found = self.node("Conv", inputs, name, group=group, **shape)
+        if shortcut:
+            found = self.node("Add", [found, shortcut], f"{name}.sum")
         return self.node("Relu", [found], f"{name}.relu")
 
     def linear(self, source: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
@@ -138,14 +140,15 @@ class _Graph:
 def build(weights: Weights) -> onnx.ModelProto:
     """The network with these weights, batch 1."""
     layout, graph = layout_of(weights), _Graph(weights)
-    source = INPUT
-    for index, stride in enumerate(layout.strides):
-        source = graph.conv(source, f"trunk.{index}", stride)
+    maps = [INPUT]
+    for index, (stride, group, over) in enumerate(zip(layout.strides, layout.grouping, layout.shortcuts, strict=True)):
+        shortcut = maps[-over] if over else ""
+        maps.append(graph.conv(maps[-1], shortcut, f"trunk.{index}", stride, group))
     channels = layout.channels[-1]
     see = weights["see.weight"]
     pooled = see[:, : layout.pooled].reshape(-1, 4, channels).transpose(0, 2, 1).reshape(-1, layout.pooled)
     see = np.concatenate([pooled, see[:, layout.pooled :]], axis=1)
-    seen = graph.linear(graph.pooled(source, layout), "see", see, weights["see.bias"])
+    seen = graph.linear(graph.pooled(maps[-1], layout), "see", see, weights["see.bias"])
     seen = graph.node("Relu", [seen], "seen")
     inputs = {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
     outputs = {name: (1, len(labels)) for name, labels in HEADS.items()}
@@ -212,10 +215,10 @@ def random_weights(layout: Layout, seed: int) -> dict[str, NDArray[np.float32]]:
         weights[f"{name}.weight{kind}"] = rng.normal(0, inputs**-0.5, (outputs, inputs))
         weights[f"{name}.bias{kind}"] = rng.normal(0, 0.1, outputs)
 
-    for index, (inputs, outputs, taps) in enumerate(
-        zip((1, *layout.channels[:-1]), layout.channels, layout.taps, strict=True)
+    for index, (inputs, outputs, taps, groups) in enumerate(
+        zip(layout.inputs, layout.channels, layout.taps, layout.grouping, strict=True)
     ):
-        conv(f"trunk.{index}", inputs, outputs, taps)
+        conv(f"trunk.{index}", inputs // groups, outputs, taps)
     linear("see", layout.pooled + RR_FEATURES, layout.seen)
     linear("weigh", layout.seen + layout.memory, layout.hidden)
     if layout.memory:

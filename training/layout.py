@@ -44,7 +44,26 @@ class Layout:
     hidden: int  # numbers from which both heads read, the first half of which knows no memory
     recalled: int = 0  # beats before with which a window is compared; 0: with none
     likened: int = 64  # numbers of a beat that are compared, and as many that are recalled with them
-    everywhere: int = 0  # 1: all hidden numbers read what was recalled; 0: the second half
+    over: tuple[int, ...] = ()  # convolutions that the shortcut into each one's sum goes over; 0: it has none
+    groups: tuple[int, ...] = ()  # of each convolution's channels; empty: one
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Channels that each convolution reads."""
+        return (1, *self.channels[:-1])
+
+    @property
+    def shortcuts(self) -> tuple[int, ...]:
+        """`over`, unless it is empty: then over each convolution that keeps rate and width."""
+        keeps = (
+            int(stride == 1 and inputs == outputs)
+            for inputs, outputs, stride in zip(self.inputs, self.channels, self.strides, strict=True)
+        )
+        return self.over or tuple(keeps)
+
+    @property
+    def grouping(self) -> tuple[int, ...]:
+        return self.groups or (1,) * len(self.channels)
 
     def columns_at_r(self) -> tuple[int, int]:
         """The two columns of the last map between which the R peak lies."""

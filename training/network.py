@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,18 +14,31 @@ from training.layout import LEARNED, NORM_EPSILON, POINTS_OF_VIEW, REMEMBERING, 
 
 
 class Convolution(nn.Module):
-    """With normalisation, and a shortcut where it keeps rate and width."""
+    """With normalisation, and the sum with what a shortcut brings."""
 
-    def __init__(self, inputs: int, outputs: int, taps: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, taps: int, stride: int, groups: int) -> None:
         super().__init__()
-        shape = {"stride": (1, stride), "padding": (0, taps // 2), "bias": False}
+        shape = {"stride": (1, stride), "padding": (0, taps // 2), "groups": groups, "bias": False}
         self.conv = nn.Conv2d(inputs, outputs, (1, taps), **shape)
         self.norm = nn.BatchNorm2d(outputs, eps=NORM_EPSILON)
-        self._keeps = stride == 1 and inputs == outputs
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None) -> Tensor:
         deep = self.norm(self.conv(x))
-        return torch.relu(deep + x) if self._keeps else torch.relu(deep)
+        return torch.relu(deep if shortcut is None else deep + shortcut)
+
+
+class Trunk(nn.ModuleList):
+    """The convolutions, one after the other, with the shortcuts of the layout."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(map(Convolution, layout.inputs, layout.channels, layout.taps, layout.strides, layout.grouping))
+        self._shortcuts = layout.shortcuts
+
+    def forward(self, windows: Tensor) -> Tensor:
+        maps = deque([windows], maxlen=max(1, *self._shortcuts))
+        for convolution, over in zip(self, self._shortcuts, strict=True):
+            maps.append(convolution(maps[-1], maps[-over] if over else None))
+        return maps[-1]
 
 
 class Recall(nn.Module):
@@ -65,8 +80,7 @@ class Network(nn.Module):
     def __init__(self, layout: Layout, dropout: float) -> None:
         super().__init__()
         self.layout = layout
-        inputs = (1, *layout.channels[:-1])
-        self.trunk = nn.Sequential(*map(Convolution, inputs, layout.channels, layout.taps, layout.strides))
+        self.trunk = Trunk(layout)
         self.dropout = nn.Dropout(dropout)
         self.see = nn.Linear(layout.pooled + RR_FEATURES, layout.seen)
         self.remember = nn.GRU(layout.seen, layout.memory, batch_first=True) if layout.memory else None
@@ -75,9 +89,7 @@ class Network(nn.Module):
         self.weigh = nn.Linear(layout.seen + layout.memory + recalled, layout.hidden)
         self.head = nn.ModuleDict({head: nn.Linear(layout.hidden, len(labels)) for head, labels in LEARNED.items()})
         remembers = torch.arange(layout.hidden) >= layout.hidden // 2
-        remembered = layout.memory + (0 if layout.everywhere else recalled)
-        place = torch.arange(layout.seen + layout.memory + recalled)
-        of_memory = (place >= layout.seen) & (place < layout.seen + remembered)
+        of_memory = torch.arange(layout.seen + layout.memory + recalled) >= layout.seen
         self.register_buffer("_weighed", (remembers[:, None] | ~of_memory).float(), persistent=False)
         for head, labels in LEARNED.items():
             may = torch.tensor([label in REMEMBERING[head] for label in labels])
