@@ -20,7 +20,7 @@ from training.export import IR_VERSION, OPSET, layout_arrays, layout_of, random_
 from training.labels import AF, ANY_BEAT, ANY_RHYTHM, BEATING, CALM, NOISE, NORMAL, OTHER, VF, N, S, V, bits
 from training.layout import HEADS, LEARNED, NORM_EPSILON, Layout
 from training.packed import AFTER_R, Packed, pack
-from training.premature import is_regular, made_premature
+from training.premature import Cuts, Donor, is_regular, made_premature
 from training.records import BEAT_OF, Lead, at_peak, cinc2017_leads, filtered, wfdb_leads
 from training.report import judged_leads
 from training.runs import Plan, as_detected, run_of, shared_weights, strata
@@ -237,12 +237,18 @@ def pulses(places, samples):
     return signal
 
 
+def source(cuts, at):
+    """The lead and the sample of it that stand at `at`, and with which gain."""
+    piece = np.searchsorted(cuts.at, at, side="right")
+    return cuts.row[piece], at + cuts.shift[piece].astype(int), cuts.gain[piece]
+
+
 def test_a_beat_is_made_premature_by_taking_out_what_lies_before_its_p_wave():
     places = np.arange(1000, 30_000, 200)
     signal = pulses(places, 31_000)
-    made, cuts = made_premature(table(places), signal, np.random.default_rng(4))
+    made, cuts = made_premature(table(places), 3, signal, np.random.default_rng(4))
     early = made[:, 2] == bits(S)
-    taken = np.diff(cuts.samples)[: early.sum()]
+    taken = np.diff(cuts.shift)[: early.sum()]
     assert early.sum() > 10
     intervals = np.diff(made[:, 0])
     np.testing.assert_array_equal(intervals[early[1:]], 200 - taken)
@@ -250,12 +256,49 @@ def test_a_beat_is_made_premature_by_taking_out_what_lies_before_its_p_wave():
     assert (intervals >= 0.5 * 200).all()
     assert (intervals[early[1:]] < 0.95 * 200).all()
     for offset, height in ((-40, 20), (0, 100), (60, 30)):
-        at = made[:, 0] + offset
-        source = at + cuts.samples[np.searchsorted(cuts.at, at, side="right")].astype(int)
-        heights = signal[source]
+        rows, samples, gains = source(cuts, made[:, 0] + offset)
+        assert set(rows) == {3}
+        assert set(gains) == {1.0}
+        heights = signal[samples]
         if offset == 60:  # a T wave may lie in what is taken out before the next beat
             heights = heights[:-1][~early[1:]]
         assert (heights == height).all()
+
+
+def test_a_donors_ventricular_beat_stands_between_two_of_the_host_whose_waves_stay_whole():
+    places, theirs = np.arange(1000, 30_000, 200), np.arange(900, 60_000, 300)
+    host, broad = pulses(places, 31_000), np.zeros(61_000, np.int16)
+    broad[theirs] = -70
+    donor = Donor(8, broad, np.stack([theirs[:-2], theirs[1:-1], theirs[2:]], axis=1), 0.5)
+    made, cuts = made_premature(table(places), 3, host, np.random.default_rng(2), donor, supraventricular=False)
+    ventricular = made[:, 2] == bits(V)
+    assert 5 < ventricular.sum() < len(places) / 3
+    rows, samples, gains = source(cuts, made[:, 0])
+    assert set(rows[ventricular]) == {8}
+    assert set(gains[ventricular]) == {np.float32(0.5)}
+    assert (broad[samples[ventricular]] == -70).all()
+    assert (host[samples[~ventricular]] == 100).all()  # each beat of the host is still there, and his P wave
+    rows, samples, _ = source(cuts, made[~ventricular, 0] - 40)
+    assert set(rows) == {3}
+    assert (host[samples] == 20).all()
+    assert (np.diff(made[:, 0]) > 0.35 * 200).all()
+    assert (np.diff(made[:, 0])[ventricular[:-1]] > 150).all()  # a pause follows
+
+
+def test_pieces_of_leads_are_cut_as_one_signal_in_the_hosts_units():
+    torch = pytest.importorskip("torch", reason="training needs PyTorch, which `pip install torch` brings")
+    from training.cutter import Cutter
+
+    leads = [lead_with(samples=6000, record="101"), lead_with(samples=6000, record="106")]
+    packed = pack([(lead, False) for lead in leads])
+    cuts = Cuts.of([3000.0], [0.0, 500.0], [0, 1], [1.0, -2.0])
+    pieces = tuple(torch.from_numpy(getattr(cuts, name)[None]) for name in ("at", "shift", "row", "gain"))
+    cutter = Cutter(packed, torch.device("cpu"))
+    ecg_mv, missing = cutter.cut(torch.tensor([0]), torch.tensor([3200]), torch.ones(1), pieces)
+    at = np.arange(WINDOW_SAMPLES) + 3200 - R_INDEX
+    expected = np.where(at < 3000, leads[0].ecg_mv[at], -2 * leads[1].ecg_mv[at + 500])
+    np.testing.assert_allclose(ecg_mv[0].numpy(), expected, atol=0.02)
+    assert not missing.any()
 
 
 def test_only_beats_of_a_steady_normal_rhythm_are_made_premature():

@@ -1,7 +1,8 @@
-"""Premature beats made from normal ones: a piece of the pause before a beat is taken out of the recording.
+"""Premature beats for people who have none: a piece of the pause before a normal beat is taken out of the recording, or
+a ventricular beat of somebody else is put between two of theirs.
 
-Few people in the public databases have many supraventricular beats, and their beats are soon known by heart. This makes
-such beats of hundreds of others, whose normal ones the network sees as well.
+Few people in the public databases have many premature beats, and these are soon known by heart. This makes such beats
+of hundreds of others, whose normal ones the network sees as well.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ SEEK = 8
 REGULAR = 0.08
 """The most by which three intervals of four of a run differ from the usual one."""
 
-
 AFTER_V = (90, 300)
 """Samples of the donor that follow on the R peak of a ventricular beat: at least, and at most."""
 
@@ -35,7 +35,7 @@ AFTER_V = (90, 300)
 class Cuts:
     """How a run is put together of pieces: from `at` on, in the time that results, the next one.
 
-    Sample x of a piece is sample `x + shift` of the lead `row`, times `gain`.
+    Sample x of a piece is sample `x + shift` of the lead `row`, times `gain`, in units of the packed leads' counts.
     """
 
     at: NDArray[np.float32]  # (MOST_CUTS,) rising; infinite where there is none
@@ -66,7 +66,7 @@ class Donor:
     row: int
     counts: NDArray[np.int16]  # the whole lead
     beats: NDArray[np.int64]  # (beat, 3): the R peak before, the ventricular one, the one after
-    gain: float  # by which his signal is as large as the other's, about
+    gain: float  # with which, in counts, his signal is about as large as the other's
 
 
 def is_regular(windows: NDArray[np.int64]) -> bool:
@@ -77,103 +77,110 @@ def is_regular(windows: NDArray[np.int64]) -> bool:
     return bool(np.quantile(np.abs(intervals / np.median(intervals) - 1), 0.75) < REGULAR)
 
 
-class _Piecing:
-    """Pieces one after another; `shift` leads from the time that results to that of the host."""
+class _Splice:
+    """Pieces one after another, of the host's signal and of a donor's."""
 
     def __init__(self, row: int, counts: NDArray[np.int16]) -> None:
-        self.counts = counts.astype(float)
-        self._row = row
-        self.at: list[float] = []
-        self.shifts, self.rows, self.gains = [0.0], [row], [1.0]
+        self._host, self._counts = row, counts.astype(float)
+        self._at: list[float] = []
+        self._shift, self._row, self._gain = [0.0], [row], [1.0]
+
+    @property
+    def is_whole(self) -> bool:
+        return not self._at
+
+    @property
+    def has_room(self) -> bool:
+        """For two cuts more."""
+        return len(self._at) + 2 <= MOST_CUTS
 
     @property
     def shift(self) -> int:
-        return int(self.shifts[-1])
+        """From the time that results to that of the piece that is going on."""
+        return int(self._shift[-1])
 
-    def cut(self, end: int, samples: int) -> None:
-        """The piece of `samples` before host sample `end` is left out; some more or less, so that both ends meet."""
+    def take_out(self, before: int, samples: int) -> None:
+        """So many samples of the host, up to its sample `before`; some more or less, so that both ends meet."""
         tried = np.arange(samples - SEEK, samples + SEEK + 1)
-        samples = int(tried[np.abs(self.counts[end - tried] - self.counts[end]).argmin()])
-        self._go_on(end - samples - self.shift, self._row, self.shift + samples, 1.0)
+        samples = int(tried[np.abs(self._counts[before - tried] - self._counts[before]).argmin()])
+        self._go_on(before - samples - self.shift, self._host, before, 1.0)
 
-    def insert(self, donor: Donor, beat: NDArray[np.int64], after: int, early: int, pause: int) -> int | None:
-        """A ventricular beat `early` samples after the host's R peak `after`, before the beat that is `pause` later.
+    def put_in(
+        self, donor: Donor, beat: NDArray[np.int64], between: tuple[int, int], early: int, pause: int
+    ) -> int | None:
+        """A donor's ventricular beat between two R peaks of the host, `early` samples after the first of them.
 
-        Returns where its R peak came to be; None, and nothing done, if the piece would be too short.
+        After `pause`, or the donor's own if that is shorter, the host goes on before the P wave of the second. Returns
+        where the beat's R peak comes to be; None, and nothing done, where the donor's beats are too close.
         """
         was, peak, following = (int(place) for place in beat)
         lead_in = min(early - AFTER_QRS, BEFORE_R[1], peak - was - AFTER_QRS)
-        tail = min(pause - BEFORE_R[1], following - peak - BEFORE_R[1], AFTER_V[1])
-        if lead_in < BEFORE_R[0] // 2 or tail < AFTER_V[0]:
+        tail = min(min(pause, following - peak) - BEFORE_R[1], AFTER_V[1])
+        leaves, comes_back = between[0] + early - lead_in, between[1] - BEFORE_R[1]
+        near = np.arange(-SEEK, SEEK + 1)
+        if lead_in < BEFORE_R[0] // 2 or tail < AFTER_V[0] or comes_back < SEEK or peak - lead_in < SEEK:
             return None
-        leaves = after + early - lead_in
-        tried = peak - lead_in + np.arange(-SEEK, SEEK + 1)
-        if tried[0] < 0 or peak + tail + SEEK >= len(donor.counts) or leaves >= len(self.counts):
-            return None
-        enters = int(tried[np.abs(donor.gain * donor.counts[tried] - self.counts[leaves]).argmin()])
-        joint = leaves - self.shift
-        self._go_on(joint, donor.row, enters - joint, donor.gain)
-        return peak - (enters - joint)
+        theirs = donor.gain * donor.counts[peak - lead_in + near]
+        enters = peak - lead_in + int(near[np.abs(theirs - self._counts[leaves]).argmin()])
+        self._go_on(leaves - self.shift, donor.row, enters, donor.gain)
+        placed, ends = peak - self.shift, peak + tail
+        ours = self._counts[comes_back + near]
+        comes_back += int(near[np.abs(ours - donor.gain * donor.counts[ends]).argmin()])
+        self._go_on(ends - self.shift, self._host, comes_back, 1.0)
+        return placed
 
-    def resume(self, donor: Donor, donor_end: int, host_from: int) -> None:
-        """Back to the host, near its sample `host_from`, when the donor's `donor_end` is reached."""
-        tried = np.clip(host_from + np.arange(-SEEK, SEEK + 1), 0, len(self.counts) - 1)
-        host_from = int(tried[np.abs(self.counts[tried] - donor.gain * donor.counts[donor_end]).argmin()])
-        joint = donor_end - self.shift
-        self._go_on(joint, self._row, host_from - joint, 1.0)
-
-    def _go_on(self, at: int, row: int, shift: int, gain: float) -> None:
-        self.at.append(float(at))
-        self.shifts.append(float(shift))
-        self.rows.append(row)
-        self.gains.append(gain)
+    def _go_on(self, at: int, row: int, sample: int, gain: float) -> None:
+        """From `at` on, in the time that results, with that sample of that lead."""
+        self._at.append(float(at))
+        self._shift.append(float(sample - at))
+        self._row.append(row)
+        self._gain.append(gain)
 
     def cuts(self) -> Cuts:
-        return Cuts.of(self.at, self.shifts, self.rows, self.gains)
+        return Cuts.of(self._at, self._shift, self._row, self._gain)
 
 
 def made_premature(
     windows: NDArray[np.int64],
+    row: int,
     counts: NDArray[np.int16],
     rng: np.random.Generator,
-    row: int = 0,
     donor: Donor | None = None,
-    supraventricular: bool = True,  # noqa: FBT001, FBT002
+    *,
+    supraventricular: bool = True,
 ) -> tuple[NDArray[np.int64], Cuts]:
-    """Windows (place, is it a beat, truths) of the signal `counts`, lead `row`, with premature beats, and how."""
-    places = windows[:, 0]
+    """Windows (place, is it a beat, truths) of the signal `counts`, lead `row`, with premature beats, and how.
+
+    Some of his beats come early (`supraventricular`), and beats of the donor, if there is one, stand between.
+    """
+    places = windows[:, 0].astype(int)
     usual = float(np.median(np.diff(places)))
-    begins, goes_on = rng.uniform(0.02, 0.3), rng.choice([0.0, 0.0, 0.5, 0.85])
-    ratio = rng.uniform(EARLIEST, LATEST)
-    v_begins, v_ratio, compensates = rng.uniform(0.03, 0.25), rng.uniform(0.45, 0.85), rng.uniform(0.8, 1.05)
-    pieces = _Piecing(row, counts)
+    ratio, begins, goes_on = rng.uniform(EARLIEST, LATEST), rng.uniform(0.02, 0.3), rng.choice([0.0, 0.0, 0.5, 0.85])
+    donors_ratio, donated, made_up = rng.uniform(0.45, 0.85), rng.uniform(0.03, 0.25), rng.uniform(0.8, 1.05)
+    splice = _Splice(row, counts)
     made: list[tuple[int, int, int, int]] = []
     was = False
-    for index in range(len(windows)):
-        place, is_beat, truth, rhythm = (int(value) for value in windows[index])
-        room = index >= 4 and len(pieces.at) + 2 <= MOST_CUTS
-        was = room and supraventricular and bool(rng.random() < (goes_on if was else begins))
+    for index, (place, is_beat, truth, rhythm) in enumerate(windows.tolist()):
+        may, before = index >= 4 and splice.has_room, int(places[index - 1])
+        label = truth
+        was = may and supraventricular and bool(rng.random() < (goes_on if was else begins))
         if was:
             wanted = min(max(rng.normal(ratio, 0.04), EARLIEST), LATEST) * usual
-            samples = round(place - int(places[index - 1]) - wanted)
+            samples = round(place - before - wanted)
             end = place - int(rng.integers(*BEFORE_R))
-            most = end - int(places[index - 1]) - AFTER_QRS
-            was = 10 + SEEK <= samples <= most - SEEK
+            was = 10 + SEEK <= samples <= end - before - AFTER_QRS - SEEK
             if was:
-                pieces.cut(end, samples)
-                truth = ONE_BEAT[S]
-        elif room and donor is not None and rng.random() < v_begins:
-            early = round(min(max(rng.normal(v_ratio, 0.05), 0.4), 0.95) * usual)
-            pause = round((2 * usual - early) * compensates)
+                splice.take_out(end, samples)
+                label = ONE_BEAT[S]
+        elif may and donor and rng.random() < donated:
+            early = round(min(max(rng.normal(donors_ratio, 0.05), 0.4), 0.95) * usual)
+            pause = round((2 * usual - early) * made_up)  # what came early is mostly made up for
             beat = donor.beats[rng.integers(len(donor.beats))]
-            peak = pieces.insert(donor, beat, int(places[index - 1]), early, pause)
-            if peak is not None:
-                made.append((peak, 1, ONE_BEAT[V], CALM))
-                tail = min(pause - BEFORE_R[1], int(beat[2] - beat[1]) - BEFORE_R[1], AFTER_V[1])
-                pieces.resume(donor, int(beat[1]) + tail, place - BEFORE_R[1])
-        made.append((place - pieces.shift, is_beat, truth, rhythm))
+            placed = splice.put_in(donor, beat, (before, place), early, pause)
+            if placed is not None:
+                made.append((placed, 1, ONE_BEAT[V], CALM))
+        made.append((place - splice.shift, is_beat, label, rhythm))
     found = np.array(made, np.int64)
-    if pieces.at:
-        normal = found[:, 3] == bits(NORMAL)
-        found[normal, 3] = CALM
-    return found, pieces.cuts()
+    if not splice.is_whole:
+        found[found[:, 3] == bits(NORMAL), 3] = CALM
+    return found, splice.cuts()

@@ -66,7 +66,9 @@ class Runs:
         return cls(**{field.name: np.stack([run[field.name] for run in runs]) for field in fields(cls)})
 
 
-def run_of(row: int, windows: NDArray[np.int64], count: int, stretch: float, cuts: Cuts | None = None) -> dict[str, Any]:
+def run_of(
+    row: int, windows: NDArray[np.int64], count: int, stretch: float, cuts: Cuts | None = None
+) -> dict[str, Any]:
     """`count` windows (place, is it a beat, beat and rhythm truth) of one lead, of which the first begins a session."""
     windows, cuts = windows[:count], cuts or Cuts.whole(row)
     padded = np.concatenate([windows, np.repeat(windows[-1:], count - len(windows), axis=0)])
@@ -211,7 +213,7 @@ class Plan:
             if is_regular(windows):
                 donor = self._donor(row, rng) if rng.random() < self._how["donated"] else None
                 early = donor is None or bool(rng.random() < 0.5)
-                windows, cuts = made_premature(windows, self._lead(row), rng, row, donor, early)
+                windows, cuts = made_premature(windows, row, self._lead(row), rng, donor, supraventricular=early)
         detected = as_detected(windows, rng)
         return run_of(row, detected if len(detected) else windows, count, stretch, cuts)
 
