@@ -9,7 +9,6 @@ from dsp.signal import RATE_HZ
 from dsp.windows import CLIP, FLOOR_MV, R_INDEX, WINDOW_SAMPLES
 from training.packed import Packed
 
-
 COLOURED = 0.4
 """By how much, in nepers, the gain at a frequency is another one: 3.5 dB."""
 
@@ -30,7 +29,7 @@ class Cutter:
         self.partner = torch.tensor(other, device=device)  # (lead,) the other one of the record, or itself
 
     def at(self, rows: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal in mV at whole positions (window, sample) of the leads `rows` (window, 1 or sample); what is missing."""
+        """Signal in mV at whole positions (window, sample) of the leads `rows` (window, 1 or sample), what lacks."""
         start, end = self.start[rows], self.start[rows + 1]
         index = start + positions
         absent = (positions < 0) | (index >= end)
@@ -100,7 +99,7 @@ class Spoiler:
         return share * self._cutter.lsb_mv[rows] / self._cutter.lsb_mv[partner]  # it goes with the lead's RMS
 
     def coloured(self, ecg_mv: Tensor, run: Tensor, runs: int, part: float) -> Tensor:
-        """`part` of the runs with a spectrum that is another one by some decibels: waves broader, sharper, of other sizes."""
+        """`part` of the runs with a spectrum that is another one by some decibels: waves of other widths and sizes."""
         knots_hz = torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0], device=ecg_mv.device)
         hz = torch.fft.rfftfreq(WINDOW_SAMPLES, 1 / RATE_HZ, device=ecg_mv.device).clamp(0.5, 32.0)
         above = torch.searchsorted(knots_hz, hz, right=True).clamp(max=len(knots_hz) - 1)

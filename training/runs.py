@@ -66,7 +66,9 @@ class Runs:
         return cls(**{field.name: np.stack([run[field.name] for run in runs]) for field in fields(cls)})
 
 
-def run_of(row: int, windows: NDArray[np.int64], count: int, stretch: float, cuts: Cuts | None = None) -> dict[str, Any]:
+def run_of(
+    row: int, windows: NDArray[np.int64], count: int, stretch: float, cuts: Cuts | None = None
+) -> dict[str, Any]:
     """`count` windows (place, is it a beat, beat and rhythm truth) of one lead, of which the first begins a session."""
     windows, cuts = windows[:count], cuts or Cuts.whole(row)
     padded = np.concatenate([windows, np.repeat(windows[-1:], count - len(windows), axis=0)])

@@ -108,7 +108,11 @@ class Training:
         self.step = 0
         rate = self._how["learning_rate"]
         groups = [  # what compares beats would be decayed to comparing nothing
-            {"params": [value for name, value in self.network.named_parameters() if name.startswith("recall") == compares]}
+            {
+                "params": [
+                    value for name, value in self.network.named_parameters() if name.startswith("recall") == compares
+                ]
+            }
             | ({"weight_decay": 0.0} if compares else {})
             for compares in (False, True)
         ]
