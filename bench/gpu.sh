@@ -2,7 +2,7 @@
 # All that docs/engine.md tells of a GPU, for a machine that is lent by the minute: every result on disk as soon as it is
 # there, whatever cuts the run off. A second run on the same machine finds the plans and timings of the first.
 #
-#   bench/gpu.sh OUT SECONDS [PART ...]     parts: compact layouts tests large candidates; default: compact tests large
+#   bench/gpu.sh OUT SECONDS [PART ...]     parts: compact layouts tests large candidates brief; default: compact tests large
 #
 # PYTHON        has TensorRT, cuda-python, onnx, pytest and what rhythmd needs    (python3)
 # TORCH_PYTHON  has PyTorch, to compare with                                      (none)
@@ -55,6 +55,16 @@ candidates() { # and which large network is one that TensorRT runs well?
     step "$name-written" 60 "$python" -m bench.layouts "$out/layouts" "$name"
     bench "$name" "$out/layouts/$name.onnx" --calls 2000 --precisions int8 fp16 "${torch[@]}" --compile-s 1
   done
+}
+
+brief() { # FP16 alone, in minutes: the network that ships, verified, and a large one against PyTorch
+  step candidate-written 60 "$python" -m bench.layouts "$out/layouts" "${CANDIDATES:-bottleneck50k9}" &
+  local compact=${COMPACT:-engines/models/ecg1.onnx} writing=$!
+  step brief-build 100 "${engine[@]}" build --model "$compact" --precision fp16 --level "${LEVEL:-3}" "${data[@]}"
+  bench brief "$compact" --calls 3000 --precisions fp16 --pause-s 0
+  wait "$writing"
+  bench brief-large "$out/layouts/${CANDIDATES:-bottleneck50k9}.onnx" --calls 1000 --precisions fp16 --pause-s 0 \
+    --level 2 "${torch[@]}" --compile-s 1
 }
 
 tests() { # side by side, for they measure nothing; but one counts the GPU's free memory, and is alone

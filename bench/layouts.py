@@ -17,7 +17,7 @@ from training.layout import Layout
 
 def compact(channels: tuple[int, ...], taps: tuple[int, ...], strides: tuple[int, ...]) -> Layout:
     """Of the shipped network's kind."""
-    return Layout(channels, taps, strides, seen=128, memory=192, hidden=192)
+    return Layout(channels, taps, strides, seen=192, hidden=256, recalled=32)
 
 
 def bottlenecks(
@@ -32,7 +32,7 @@ def bottlenecks(
             strides += [1, 2 if stage and not block else 1, 1]
             over += [0, 0, 3 if block else 0]
     lists = (tuple(channels), tuple(kernels), tuple(strides))
-    return Layout(*lists, seen=seen, memory=256, hidden=256, over=tuple(over))
+    return Layout(*lists, seen=seen, hidden=256, recalled=32, over=tuple(over))
 
 
 def separable(depths: tuple[int, ...], taps: int, widths: tuple[int, ...], seen: int = 256) -> Layout:
@@ -47,7 +47,7 @@ def separable(depths: tuple[int, ...], taps: int, widths: tuple[int, ...], seen:
             over += [0, 2 if block else 0]
             groups += [before, 1]
     lists = (tuple(channels), tuple(kernels), tuple(strides))
-    return Layout(*lists, seen=seen, memory=256, hidden=256, over=tuple(over), groups=tuple(groups))
+    return Layout(*lists, seen=seen, hidden=256, recalled=32, over=tuple(over), groups=tuple(groups))
 
 
 LAYOUTS = {

@@ -108,6 +108,7 @@ OPERATORS: dict[str, Any] = {
     "Slice": _slice,
     "Gemm": _gemm,
     "Relu": lambda _, x: torch.relu(x),
+    "Abs": lambda _, x: torch.abs(x),
     "Sigmoid": lambda _, x: torch.sigmoid(x),
     "Tanh": lambda _, x: torch.tanh(x),
     "Add": lambda _, a, b: a + b,

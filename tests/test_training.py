@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from engines.model import SHIPPED, load
 from training import splits
 from training.export import IR_VERSION, OPSET, layout_arrays, layout_of, random_weights, told, write
 from training.labels import AF, ANY_BEAT, ANY_RHYTHM, BEATING, CALM, NOISE, NORMAL, OTHER, VF, N, S, V, bits
-from training.layout import HEADS, LEARNED, NORM_EPSILON, Layout
+from training.layout import HEADS, LEARNED, NORM_EPSILON, POINTS_OF_VIEW, Layout
 from training.packed import AFTER_R, Packed, pack
 from training.premature import Cuts, Donor, is_regular, made_premature
 from training.records import BEAT_OF, Lead, at_peak, cinc2017_leads, filtered, wfdb_leads
@@ -27,14 +28,15 @@ from training.runs import Plan, as_detected, run_of, shared_weights, strata
 from training.score import area, beat_f1, beat_offsets, rhythm_offsets, softmax
 
 DATA = splits.data_folder()
-LAYOUT = Layout((32, 64, 64, 32), (15, 9, 9, 5), (4, 2, 1, 4), 32, 64, 32)
+LAYOUT = Layout((32, 64, 64, 32), (15, 9, 9, 5), (4, 2, 1, 4), 32, 32, recalled=4, likened=16)
 BOTTLENECKS = Layout(
     channels=(32, 16, 16, 32, 16, 16, 32),
     taps=(15, 1, 9, 1, 1, 5, 1),
     strides=(4, 1, 4, 1, 1, 1, 1),
     seen=32,
-    memory=64,
     hidden=32,
+    recalled=4,
+    likened=16,
     over=(0, 0, 0, 0, 0, 0, 3),
     groups=(1, 1, 4, 1, 1, 16, 1),
 )
@@ -417,15 +419,22 @@ def convolved(x, kernel, stride):
     return np.stack([np.tensordot(kernel[:, :, 0], padded[:, start : start + taps], 2) for start in starts], axis=1)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+def recalled(asked, value, known, weights):
+    """What the known beats, (key, value) and newest first, bring to mind: (recalled, difference) of each view."""
+    for view, query in enumerate(asked):
+        beats = [(key[view] @ query, told[view]) for key, told in known]
+        ages = [*weights["recall.age"][view][: len(beats)], 0]
+        beats.append((weights["recall.nothing"][0, view] @ query, weights["recall.nothing"][1, view]))
+        shares = np.exp([score / len(query) ** 0.5 + age for (score, _), age in zip(beats, ages, strict=True)])
+        found = shares @ np.stack([value for _, value in beats]) / shares.sum()
+        yield from (found, np.abs(value[view] - found))
 
 
 def reference(weights, calls):
     """The network by its definition: normalisation after the convolution, nothing folded or joined, in float64."""
     layout = layout_of(weights)
     weights = {name: value.astype(float) for name, value in weights.items()}
-    memory = np.zeros(layout.memory)
+    known = deque(maxlen=layout.recalled)
 
     def linear(x, name):
         return weights[f"{name}.weight"] @ x + weights[f"{name}.bias"]
@@ -447,18 +456,18 @@ def reference(weights, calls):
         x = maps[-1]
         at_r = [x[:, column] for column in layout.columns_at_r()]
         seen = np.maximum(linear(np.concatenate([x.mean(1), x.max(1), *at_r, rr[0]]), "see"), 0)
-        hidden = np.maximum(linear(np.concatenate([seen, memory]), "weigh"), 0)
+        parts = [seen]
+        if layout.recalled:
+            asked, key, value = linear(seen, "recall.liken").reshape(3, POINTS_OF_VIEW, -1)
+            parts += recalled(asked, value, known, weights)
+            if rr[0, -1]:
+                known.appendleft((key, value))
+        hidden = np.maximum(linear(np.concatenate(parts), "weigh"), 0)
         logits = {head: linear(hidden, f"head.{head}") for head in HEADS}
         shares = {head: np.exp(values) / np.exp(values).sum() for head, values in logits.items()}
         normal, other = (LEARNED["rhythm"].index(name) for name in ("normal", "other"))
         shares["rhythm"][other] += shares["rhythm"][normal]
         yield [shares["beat"], np.delete(shares["rhythm"], normal)]
-        if layout.memory and rr[0, -1]:
-            new = weights["remember.weight_ih_l0"] @ seen + weights["remember.bias_ih_l0"]
-            old = weights["remember.weight_hh_l0"] @ memory + weights["remember.bias_hh_l0"]
-            (r_new, z_new, n_new), (r_old, z_old, n_old) = np.split(new, 3), np.split(old, 3)
-            keep = sigmoid(z_new + z_old)
-            memory = (1 - keep) * np.tanh(n_new + sigmoid(r_new + r_old) * n_old) + keep * memory
 
 
 def calls(count, seed=8):
@@ -472,7 +481,7 @@ def calls(count, seed=8):
 
 @pytest.mark.parametrize(
     "layout",
-    [LAYOUT, replace(LAYOUT, memory=0), BOTTLENECKS],
+    [LAYOUT, replace(LAYOUT, recalled=0), BOTTLENECKS],
     ids=["remembering", "forgetful", "shortcuts over bottlenecks, channels in groups"],
 )
 def test_the_exported_network_computes_its_definition(tmp_path, layout):
@@ -503,8 +512,8 @@ def test_the_network_looks_at_the_r_peak():
     assert left * samples <= R_INDEX <= right * samples
 
 
-RUNS_EVERYWHERE = {"Conv", "Add", "Mul", "Sub", "Relu", "Sigmoid", "Tanh", "Gemm", "Softmax", "Slice", "Concat"}
-RUNS_EVERYWHERE |= {"Flatten", "GlobalAveragePool", "GlobalMaxPool", "MatMul"}
+RUNS_EVERYWHERE = {"Conv", "Add", "Mul", "Sub", "Relu", "Abs", "Gemm", "Softmax", "Slice", "Concat"}
+RUNS_EVERYWHERE |= {"Flatten", "GlobalAveragePool", "GlobalMaxPool", "MatMul", "Reshape", "Sigmoid", "Tanh"}
 
 
 @pytest.fixture(params=["fresh", "shipped"])
@@ -584,8 +593,10 @@ def test_the_network_that_trains_is_the_network_that_runs(tmp_path, layout):
     torch.manual_seed(1)
     network = Network(layout, dropout=0.5)
     network.pool(torch.randn(8, 1, 1, WINDOW_SAMPLES))  # moves the running statistics off their start
-    write(network.arrays() | layout_arrays(layout), tmp_path / "net.onnx", "0")
     network.eval()
+    for value in (network.recall.age, network.recall.nothing):
+        torch.nn.init.normal_(value)  # they are zeros at first
+    write(network.arrays() | layout_arrays(layout), tmp_path / "net.onnx", "0")
     windows, rr = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*calls(9), strict=True))
     is_beat = rr[:, -1].numpy() > 0
     beats = np.resize(np.flatnonzero(is_beat), 9)

@@ -22,12 +22,15 @@ from onnx import TensorProto, helper, numpy_helper
 from dsp.signal import RATE_HZ
 from dsp.windows import R_INDEX, RR_FEATURES, WINDOW_SAMPLES
 from engines.model import SHIPPED, Head, Manifest, State, Tensor
-from training.layout import HEADS, INPUT, LEARNED, NORM_EPSILON, RR_INPUT, Layout
+from training.layout import HEADS, INPUT, LEARNED, NORM_EPSILON, POINTS_OF_VIEW, RR_INPUT, Layout
 
 OPSET, IR_VERSION = 17, 9
 """What TensorRT 10.3 of JetPack 6 and every later one reads."""
 
-MEMORY_IN, MEMORY_OUT = "memory_in", "memory_out"
+BEATS_IN, BEATS_OUT = "beats_in", "beats_out"
+
+THERE = 30.0
+"""What the score of a beat has before one that is not there, which then weighs e^-30."""
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -108,33 +111,62 @@ class _Graph:
         flat = self.node("Flatten", [self.node("Concat", parts, "pooled", axis=3)], "flat", axis=1)
         return self.node("Concat", [flat, RR_INPUT], "told", axis=1)
 
-    def remember(self, seen: str, known: str, layout: Layout) -> None:
-        """The gated recurrent unit (Cho et al., 2014). A window without a beat leaves its memory as it was.
+    def recall(self, seen: str, layout: Layout) -> list[str]:
+        """What the beats before bring to mind, and how a window differs from it: see `training.network.Recall`.
 
-        Of what was seen and of `known`, which is that and the memory. Each gate is a product of its own: to cut
-        them out of one larger product is one more kernel each, and a GPU takes 5 us for the smallest.
+        One table holds them, `(1, point of view, beat, key | 1 | value)`, newest beat first, zeros where there is none
+        yet: the 1 against `THERE` of what is asked keeps those out. What is asked has zeros for the value, and of what
+        is recalled `weighed` reads no more than the value, so that nothing has to be cut out of anything: that would
+        be one more kernel each, and a GPU takes 3 to 5 us for the smallest.
         """
-        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        reset, keep, fresh = (
-            {part: self._weights[f"remember.{part}_l0"][first : first + layout.memory] for part in parts}
-            for first in range(0, 3 * layout.memory, layout.memory)
+        views, width = POINTS_OF_VIEW, layout.likened // POINTS_OF_VIEW
+        weight = self._weights["recall.liken.weight"].reshape(3, views, width, -1)
+        bias = self._weights["recall.liken.bias"].reshape(3, views, width, 1)
+        liken = np.concatenate([weight, bias], axis=3)
+        rows = np.zeros((2, views, 2 * width + 1, liken.shape[3]), np.float32)  # what is asked, what is told
+        rows[0, :, :width] = liken[0] * width**-0.5
+        rows[1, :, :width], rows[1, :, width + 1 :] = liken[1:]
+        rows[0, :, width, -1], rows[1, :, width, -1] = THERE, 1
+        asked, fresh = (
+            self.linear(seen, name, kernel[:, :-1], kernel[:, -1])
+            for name, kernel in zip(("asked", "fresh"), rows.reshape(2, views * (2 * width + 1), -1), strict=True)
         )
+        key, value = self._weights["recall.nothing"]
+        nothing = np.concatenate([key, np.ones((views, 1), np.float32), value], axis=1)[None, :, None]
+        ages = np.pad(self._weights["recall.age"], ((0, 0), (0, 1)))[None, ..., None]
+        before = self.node("Concat", [BEATS_IN, self.constant("nothing", nothing)], "before", axis=2)
+        scores = self.node("MatMul", [before, self.shaped(asked, (1, views, -1, 1))], "likeness")
+        scores = self.node("Add", [scores, self.constant("ages", ages)], "scores")
+        shares = self.node("Softmax", [self.shaped(scores, (1, views, 1, -1))], "shares", axis=3)
+        recalled = self.shaped(self.node("MatMul", [shares, before], "recalled"), (1, -1))
+        differs = self.node("Abs", [self.node("Sub", [fresh, recalled], "difference")], "differs")
 
-        def gate(gate: Weights, name: str) -> str:
-            kernel = np.concatenate([gate["weight_ih"], gate["weight_hh"]], axis=1)
-            return self.node(
-                "Sigmoid", [self.linear(known, f"{name}.sum", kernel, gate["bias_ih"] + gate["bias_hh"])], name
-            )
-
-        new = self.linear(seen, "new", fresh["weight_ih"], fresh["bias_ih"])
-        old = self.linear(MEMORY_IN, "old", fresh["weight_hh"], fresh["bias_hh"])
-        let_in = self.node("Mul", [gate(reset, "reset"), old], "let_in")
-        found = self.node("Tanh", [self.node("Add", [new, let_in], "fresh.sum")], "fresh")
-        change = self.node("Sub", [found, MEMORY_IN], "change")
-        part = self.node("Sub", [self.constant("one", np.ones((1, 1), np.float32)), gate(keep, "keep")], "part")
         is_beat = self.cut(RR_INPUT, RR_FEATURES - 1, RR_FEATURES, 1, "is_beat")
-        change = self.node("Mul", [self.node("Mul", [part, is_beat], "part.beat"), change], "change.part")
-        self.node("Add", [MEMORY_IN, change], MEMORY_OUT)
+        no_beat = self.node("Sub", [self.constant("one", np.ones((1, 1), np.float32)), is_beat], "no_beat")
+        newest = self.cut(BEATS_IN, 0, layout.recalled - 1, 2, "newest")
+        moved = self.node("Concat", [self.shaped(fresh, (1, views, 1, -1)), newest], "moved", axis=2)
+        parts = [
+            self.node("Mul", pair, name) for name, pair in (("new", [moved, is_beat]), ("old", [BEATS_IN, no_beat]))
+        ]
+        self.node("Add", parts, BEATS_OUT)  # exactly one or the other
+        return [recalled, differs]
+
+    def shaped(self, source: str, shape: tuple[int, ...]) -> str:
+        name = f"{source}.shaped"
+        return self.node("Reshape", [source, self.constant(f"{name}.shape", np.array(shape, np.int64))], name)
+
+
+def weighed(weight: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
+    """The weights of `weigh` for what `_Graph.recall` gives: all values, then all differences, zeros at the keys."""
+    width = layout.likened // POINTS_OF_VIEW
+    recalled = weight[:, layout.seen :].reshape(-1, POINTS_OF_VIEW, 2, width).transpose(0, 2, 1, 3)
+    padded = np.pad(recalled, ((0, 0), (0, 0), (0, 0), (width + 1, 0)))
+    return np.concatenate([weight[:, : layout.seen], padded.reshape(len(weight), -1)], axis=1)
+
+
+def table(layout: Layout) -> tuple[int, ...]:
+    """The shape of what is remembered of the beats before."""
+    return 1, POINTS_OF_VIEW, layout.recalled, 2 * (layout.likened // POINTS_OF_VIEW) + 1
 
 
 def build(weights: Weights) -> onnx.ModelProto:
@@ -150,14 +182,14 @@ def build(weights: Weights) -> onnx.ModelProto:
     see = np.concatenate([pooled, see[:, layout.pooled :]], axis=1)
     seen = graph.linear(graph.pooled(maps[-1], layout), "see", see, weights["see.bias"])
     seen = graph.node("Relu", [seen], "seen")
-    inputs = {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
-    outputs = {name: (1, len(labels)) for name, labels in HEADS.items()}
-    known = seen
-    if layout.memory:
-        known = graph.node("Concat", [seen, MEMORY_IN], "known", axis=1)
-        graph.remember(seen, known, layout)
-        inputs[MEMORY_IN] = outputs[MEMORY_OUT] = (1, layout.memory)
-    hidden = graph.linear(known, "weigh", weights["weigh.weight"], weights["weigh.bias"])
+    inputs: dict[str, tuple[int, ...]] = {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
+    outputs: dict[str, tuple[int, ...]] = {name: (1, len(labels)) for name, labels in HEADS.items()}
+    known, weight = seen, weights["weigh.weight"]
+    if layout.recalled:
+        known = graph.node("Concat", [seen, *graph.recall(seen, layout)], "known", axis=1)
+        weight = weighed(weight, layout)
+        inputs[BEATS_IN] = outputs[BEATS_OUT] = table(layout)
+    hidden = graph.linear(known, "weigh", weight, weights["weigh.bias"])
     hidden = graph.node("Relu", [hidden], "hidden")
     for head, learned in LEARNED.items():
         logits = graph.linear(hidden, f"{head}.logits", weights[f"head.{head}.weight"], weights[f"head.{head}.bias"])
@@ -182,7 +214,7 @@ def build(weights: Weights) -> onnx.ModelProto:
 
 def write(weights: Weights, path: Path, version: str) -> Manifest:
     """The model at `path` (`.onnx`) and its manifest beside it."""
-    serialized, memory = build(weights).SerializeToString(), layout_of(weights).memory
+    serialized, layout = build(weights).SerializeToString(), layout_of(weights)
     manifest = Manifest(
         sha256=hashlib.sha256(serialized).hexdigest(),
         version=version,
@@ -191,7 +223,7 @@ def write(weights: Weights, path: Path, version: str) -> Manifest:
         r_index=R_INDEX,
         normalisation="rms",
         heads=tuple(Head(name, labels) for name, labels in HEADS.items()),
-        states=(State(MEMORY_IN, MEMORY_OUT, (1, memory)),) if memory else (),
+        states=(State(BEATS_IN, BEATS_OUT, table(layout)),) if layout.recalled else (),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(serialized)
@@ -211,19 +243,20 @@ def random_weights(layout: Layout, seed: int) -> dict[str, NDArray[np.float32]]:
         weights[f"{name}.norm.running_mean"] = rng.normal(0, 0.2, outputs)
         weights[f"{name}.norm.running_var"] = rng.uniform(0.5, 2.0, outputs)
 
-    def linear(name: str, inputs: int, outputs: int, kind: str = "") -> None:
-        weights[f"{name}.weight{kind}"] = rng.normal(0, inputs**-0.5, (outputs, inputs))
-        weights[f"{name}.bias{kind}"] = rng.normal(0, 0.1, outputs)
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        weights[f"{name}.weight"] = rng.normal(0, inputs**-0.5, (outputs, inputs))
+        weights[f"{name}.bias"] = rng.normal(0, 0.1, outputs)
 
     for index, (inputs, outputs, taps, groups) in enumerate(
         zip(layout.inputs, layout.channels, layout.taps, layout.grouping, strict=True)
     ):
         conv(f"trunk.{index}", inputs // groups, outputs, taps)
     linear("see", layout.pooled + RR_FEATURES, layout.seen)
-    linear("weigh", layout.seen + layout.memory, layout.hidden)
-    if layout.memory:
-        for kind, inputs in (("_ih_l0", layout.seen), ("_hh_l0", layout.memory)):
-            linear("remember", inputs, 3 * layout.memory, kind)
+    linear("weigh", layout.known, layout.hidden)
+    if layout.recalled:
+        linear("recall.liken", layout.seen, 3 * layout.likened)
+        weights["recall.age"] = rng.normal(0, 1, (POINTS_OF_VIEW, layout.recalled))
+        weights["recall.nothing"] = rng.normal(0, 1, (2, POINTS_OF_VIEW, layout.likened // POINTS_OF_VIEW))
     for head, labels in LEARNED.items():
         linear(f"head.{head}", layout.hidden, len(labels))
     return {name: value.astype(np.float32) for name, value in weights.items()} | layout_arrays(layout)

@@ -2,7 +2,7 @@
 
 Few, wide convolutions in a row: at batch 1 a GPU takes about 9 us for each, however wide. Those that keep rate and
 width have a shortcut around them. What they see of a window is put together with the RR intervals and with what is
-remembered of the beats before; a gated recurrent unit remembers. Everything is rank 4 with a height of 1 up to the
+remembered of the beats before, which are compared with it. Everything is rank 4 with a height of 1 up to the
 pooling, which every TensorRT back-end knows how to run fast.
 """
 
@@ -22,8 +22,8 @@ LEARNED = {"beat": BEATS, "rhythm": (*RHYTHMS[:3], "normal", *RHYTHMS[3:])}
 """What the heads learn: a normal rhythm is a class of its own until, at the end, it is added to the others."""
 
 REMEMBERING = {"beat": set(BEATS), "rhythm": {"atrial_fibrillation", "normal", "other"}}
-"""What is weighed with the beats before in mind. Whether ventricles race or fibrillate, and what is noise, is to be seen
-without: such patients are few and soon known by heart, and an alarm must not hang on the hours before."""
+"""What is weighed with the beats before in mind. Whether ventricles race or fibrillate, and what is noise, is to be
+seen without: such patients are few and soon known by heart, and an alarm must not hang on the hours before."""
 
 INPUT, RR_INPUT = "ecg", "rr"
 POINTS_OF_VIEW = 4
@@ -40,7 +40,6 @@ class Layout:
     taps: tuple[int, ...]
     strides: tuple[int, ...]
     seen: int  # numbers into which a window and its intervals are put together
-    memory: int  # numbers that are remembered; 0: nothing is
     hidden: int  # numbers from which both heads read, the first half of which knows no memory
     recalled: int = 0  # beats before with which a window is compared; 0: with none
     likened: int = 64  # numbers of a beat that are compared, and as many that are recalled with them
@@ -76,3 +75,8 @@ class Layout:
     def pooled(self) -> int:
         """Mean and maximum over time, and the map at R."""
         return 4 * self.channels[-1]
+
+    @property
+    def known(self) -> int:
+        """What was seen, and what the beats before brought to mind and how the window differs from it."""
+        return self.seen + (2 * self.likened if self.recalled else 0)

@@ -83,13 +83,11 @@ class Network(nn.Module):
         self.trunk = Trunk(layout)
         self.dropout = nn.Dropout(dropout)
         self.see = nn.Linear(layout.pooled + RR_FEATURES, layout.seen)
-        self.remember = nn.GRU(layout.seen, layout.memory, batch_first=True) if layout.memory else None
         self.recall = Recall(layout.seen, layout.likened, layout.recalled) if layout.recalled else None
-        recalled = 2 * layout.likened if layout.recalled else 0
-        self.weigh = nn.Linear(layout.seen + layout.memory + recalled, layout.hidden)
+        self.weigh = nn.Linear(layout.known, layout.hidden)
         self.head = nn.ModuleDict({head: nn.Linear(layout.hidden, len(labels)) for head, labels in LEARNED.items()})
         remembers = torch.arange(layout.hidden) >= layout.hidden // 2
-        of_memory = torch.arange(layout.seen + layout.memory + recalled) >= layout.seen
+        of_memory = torch.arange(layout.known) >= layout.seen
         self.register_buffer("_weighed", (remembers[:, None] | ~of_memory).float(), persistent=False)
         for head, labels in LEARNED.items():
             may = torch.tensor([label in REMEMBERING[head] for label in labels])
@@ -107,11 +105,6 @@ class Network(nn.Module):
         """
         seen = torch.relu(self.see(torch.cat([self.dropout(pooled), rr], 2)))
         known = [seen]
-        if self.remember is not None:
-            of_beats = seen.gather(1, beats[:, :, None].expand(-1, -1, seen.shape[2]))
-            after, _ = self.remember(of_beats)
-            memory = nn.functional.pad(after, (0, 0, 1, 0))  # at first nothing is remembered
-            known.append(memory.gather(1, before[:, :, None].expand(-1, -1, memory.shape[2])))
         if self.recall is not None:
             known.append(self.recall(seen, beats, before))
         weights = self._masked()

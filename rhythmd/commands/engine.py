@@ -40,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             default=200,
             help="of each class and record, about (%(default)s)",
         )
+    for each in (build, measure):
+        each.add_argument(
+            "--level", type=int, default=3, choices=range(6), help="of optimisation; 5 searches longest (%(default)s)"
+        )
     for each in (build, verify, measure, show):
         each.add_argument("--json", action="store_true", help="one JSON object")
     _build_arguments(build)
@@ -63,9 +67,6 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sparsity", action="store_true", help="use 2:4 sparse weights where the model has them")
     parser.add_argument(
         "--workspace-mb", type=int, default=1024, metavar="MB", help="scratch for a kernel (%(default)s)"
-    )
-    parser.add_argument(
-        "--level", type=int, default=3, choices=range(6), help="of optimisation; 5 searches longest (%(default)s)"
     )
 
 

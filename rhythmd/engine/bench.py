@@ -121,7 +121,7 @@ def _tensorrt(model: Model, args: argparse.Namespace, device: plans.Device, prog
             label = f"TensorRT {precision.upper()}"
             try:
                 progress.doing(f"building {precision}")
-                plan = _plan(model, precision, device, Path(folder), progress)
+                plan = _plan(model, precision, device, Path(folder), plans.Options(level=args.level), progress)
             except EngineError as error:
                 yield Timing(name=label, missing=str(error))
                 continue
@@ -148,13 +148,15 @@ def _tensorrt(model: Model, args: argparse.Namespace, device: plans.Device, prog
                 yield timed(name, measuring)
 
 
-def _plan(model: Model, precision: str, device: plans.Device, folder: Path, progress: Progress) -> plans.Plan:
+def _plan(
+    model: Model, precision: str, device: plans.Device, folder: Path, options: plans.Options, progress: Progress
+) -> plans.Plan:
     """The cached one of this precision, else one that is built for the occasion."""
     for plan in plans.cached_plans():
         facts = plan.sidecar.facts
         if (facts.model_sha256, facts.device, facts.precision) == (model.manifest.sha256, device, precision):
             return plan
-    return build_plan(model, precision, folder=folder, tell=progress.share)
+    return build_plan(model, precision, options=options, folder=folder, tell=progress.share)
 
 
 def head(report: Report) -> list[str]:
