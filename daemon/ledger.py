@@ -43,8 +43,8 @@ class Entry:
     serial: int  # its place in the ledger; grows, with jumps at a restart
     topic: str
     payload: bytes
-    opens: str | None = None  # id of the alert that stands from here on
-    closes: str | None = None
+    stands: str | None = None  # under this name it stands from here on, instead of what stood there
+    ends: tuple[str, ...] = ()  # names under which nothing stands any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,9 @@ class Ledger:
     def _write(self, entry: Entry) -> None:
         values = (entry.serial, entry.topic, time(), entry.payload)
         self._db.execute("insert or ignore into entry values (?, ?, ?, ?)", values)
-        if entry.opens:
-            self._db.execute("insert or replace into standing values (?, ?)", (entry.opens, entry.serial))
-        if entry.closes:
-            self._db.execute("delete from standing where id = ?", (entry.closes,))
+        if entry.stands:
+            self._db.execute("insert or replace into standing values (?, ?)", (entry.stands, entry.serial))
+        self._db.executemany("delete from standing where id = ?", zip(entry.ends))
 
     @property
     def waiting(self) -> int:
@@ -158,7 +157,7 @@ class Ledger:
         return Page(tuple(found), max(serial, self.newest), more=False)
 
     def standing(self) -> list[Entry]:
-        """What was open when the ledger was last written: at a start, what a daemon left open that died."""
+        """What still concerns somebody, oldest first: at a start, what the daemon before left."""
         rows = self._db.execute(
             "select entry.serial, topic, payload, id from standing join entry using (serial) order by serial"
         )

@@ -90,13 +90,15 @@ def test_pages_hold_every_entry_that_was_asked_for_once_and_in_order(topics, wan
     assert place == (added[-1].serial if added else 0)
 
 
-def test_an_alert_stands_until_it_is_closed(tmp_path):
+def test_what_stands_is_known_after_a_restart_the_newest_of_each_name_and_until_it_ends(tmp_path):
     with open_ledger(tmp_path) as ledger:
-        entry(ledger, opens="a")
-        entry(ledger, opens="b")
-        entry(ledger, closes="a")
+        entry(ledger, stands="a")
+        entry(ledger, stands="b")
+        entry(ledger, stands="c")
+        newest = entry(ledger, stands="b")
+        entry(ledger, ends=("a", "c", "never there"))
     with open_ledger(tmp_path) as ledger:
-        assert [each.opens for each in ledger.standing()] == ["b"]
+        assert ledger.standing() == [newest]
 
 
 @pytest.mark.parametrize("damage", ["torn", "garbage", "empty"])
@@ -168,7 +170,7 @@ def test_a_disk_that_takes_nothing_for_long_costs_the_oldest_that_wait_and_they_
 def test_old_entries_go_and_what_stands_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "PRUNED_AT_ONCE", 3)
     with open_ledger(tmp_path) as ledger:
-        standing = entry(ledger, opens="a")
+        standing = entry(ledger, stands="a")
         for _ in range(5):
             entry(ledger)
         assert ledger.prune(keep_s=3600, keep_bytes=10**9) == 0
