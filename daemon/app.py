@@ -37,6 +37,8 @@ READINGS = 4096  # at 25 frames a second more than two minutes
 WINDOWS = 1024
 PERIOD_S = 0.5
 STUCK_AFTER_S = 5.0
+DRAIN_S = 10.0
+"""When it is told to stop, what waits is judged for so long; systemd kills it after TimeoutStopSec=."""
 
 USER_ERRORS = (ConfigError, EngineError, PortError)
 """What the user can mend: one line, exit code 2."""
@@ -124,9 +126,21 @@ def supervise(config: Config, asked: int, tell: Callable[[str], None], metrics: 
     stop.set()
     for sign in STOP_SIGNALS:
         signal.signal(sign, signal.SIG_DFL)  # a second one ends it at once, also when a room hangs
-    for room in reversed(rooms):  # each after those that feed it
-        room.join()
+    _end(readers, [*dsp, judge])
     return _verdict([room.error for room in rooms if room.error])
+
+
+def _end(readers: list[Reader], rooms: list[Room]) -> None:
+    """Wait for all, each after those that feed it, and not for ever: a backlog may take longer than systemd waits."""
+    until_s = monotonic() + DRAIN_S
+    for room in (*readers, *rooms):
+        room.join(max(0.0, until_s - monotonic()))
+    for room in rooms:
+        room.hurry()
+    for room in (*readers, *rooms):
+        room.join()
+    if left := sum(room.left for room in rooms):
+        log.warning("no time to judge all that had come: up to %d readings and windows are lost", left)
 
 
 def _is_stuck(room: Room | Reader) -> bool:
