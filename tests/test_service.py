@@ -249,6 +249,9 @@ def test_a_room_that_hangs_in_a_real_daemon_starves_the_watchdog_and_the_journal
         while service.process.stderr.readline() != "hangs\n":
             pass
         assert service.starved_after_s() < stuck_after_s + 2 * app.PERIOD_S
+        lines = iter(service.process.stderr.readline, "")
+        assert any(line.endswith(f" ERROR {room} has been at one thing for 1 s:\n") for line in lines)
+        assert any("in hang" in line for line in lines)
         code, log = service.end(signal.SIGABRT)
     finally:
         service.process.kill()
