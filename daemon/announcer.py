@@ -30,13 +30,9 @@ class Announcer:
 
     def alert(self, topic: str, alert: Alert) -> None:
         """An alert that opened or closed."""
-        opens, closes = (alert.id, None) if alert.state == "open" else (None, alert.id)
-        frames = self._commit(topic, alert, opens=opens, closes=closes)
-        self.attention.alert(alert, monotonic())
-        if alert.state == "open" or self.attention.kept(alert.id):
-            self._publisher.remember(alert.id, frames)
-        else:
-            self._forget(alert.id)
+        given_up = self.attention.alert(alert, monotonic())
+        stands = alert.state == "open" or self.attention.kept(alert.id)
+        self._tell(topic, alert, alert.id, over=given_up if stands else (alert.id, *given_up))
 
     def answered(self, request: Acknowledge | Silence, stamp: Stamp) -> str | None:
         """What a subscriber says of the alarms: an error, or None when it is done."""
@@ -47,37 +43,52 @@ class Announcer:
             self._publisher.remember("silence", self._commit("answered", answer))
         elif self.attention.acknowledge(request.id):
             answer = Answered(how="acknowledged", by=request.by, id=request.id, **stamp("answered"))  # type: ignore[arg-type]
-            frames = self._commit("answered", answer)
-            if self.attention.kept(request.id):
-                self._publisher.remember(f"{request.id} answered", frames)
-            else:
-                self._forget(request.id)
+            over = () if self.attention.kept(request.id) else (request.id,)
+            self._tell("answered", answer, _answer_to(request.id), over=over)
         else:
             return f"no alarm {request.id!r} stands or calls; `rhythmd listen` shows those that do"
         log.info("%s by %s: %s", answer.how, answer.by, answer.id or f"all that call, for {answer.for_s:g} s")
         return None
 
-    def interrupted(self, left_open: Iterable[Entry], stamp: Stamp) -> None:
-        """Close what a daemon left open that died."""
-        for entry in left_open:
-            left = msgspec.json.decode(entry.payload, type=Alert)
-            closed = msgspec.structs.replace(
-                left,
-                state="closed",
-                ended_by="interrupted",
-                end_sample=left.raised_sample,
-                seq=stamp(entry.topic)["seq"],
-            )
-            self.alert(entry.topic, closed)
+    def go_on(self, left: Iterable[Entry], stamp: Stamp) -> None:
+        """To be called first, with what still stood when the daemon before ended, oldest first.
+
+        What nobody has acknowledged calls again; what it left open, because it died, is closed as interrupted.
+        """
+        left_open = []
+        for entry in left:
+            if entry.topic == "answered":
+                alert_id = str(msgspec.json.decode(entry.payload, type=Answered).id)
+                name = _answer_to(alert_id)
+                self.attention.acknowledge(alert_id)
+            else:
+                alert = msgspec.json.decode(entry.payload, type=Alert)
+                name = alert.id
+                self.attention.alert(alert, monotonic())
+                if alert.state == "open":
+                    left_open.append((entry.topic, alert))
+            self._publisher.remember(name, [entry.topic.encode(), entry.payload])
+        for topic, alert in left_open:
+            ended = {"state": "closed", "ended_by": "interrupted", "end_sample": alert.raised_sample}
+            self.alert(topic, msgspec.structs.replace(alert, seq=stamp(topic)["seq"], **ended))
+
+    def _tell(self, topic: str, message: Durable, name: str, *, over: tuple[str, ...]) -> None:
+        """Told now, and again to whoever joins late or starts anew, until the alert is over."""
+        ends = tuple(each for alert_id in over for each in (alert_id, _answer_to(alert_id)))
+        frames = self._commit(topic, message, None if name in ends else name, ends)
+        self._publisher.remember(name, frames)
+        for each in ends:
+            self._publisher.forget(each)
 
     def _commit(
-        self, topic: str, message: Durable, *, opens: str | None = None, closes: str | None = None
+        self, topic: str, message: Durable, stands: str | None = None, ends: tuple[str, ...] = ()
     ) -> list[bytes]:
         previous, serial = self._ledger.newest, self._ledger.numbers.next("serial")
         payload = msgspec.json.encode(msgspec.structs.replace(message, serial=serial, previous=previous))
-        self._ledger.add(Entry(serial, topic, payload, opens, closes))
+        self._ledger.add(Entry(serial, topic, payload, stands, ends))
         return self._publisher.send_frames([topic.encode(), payload])
 
-    def _forget(self, alert_id: str) -> None:
-        self._publisher.forget(alert_id)
-        self._publisher.forget(f"{alert_id} answered")
+
+def _answer_to(alert_id: str) -> str:
+    """The name under which it stands that somebody acknowledged this alarm."""
+    return f"{alert_id} answered"

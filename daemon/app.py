@@ -6,7 +6,9 @@ import logging
 import os
 import select
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -37,6 +39,8 @@ READINGS = 4096  # at 25 frames a second more than two minutes
 WINDOWS = 1024
 PERIOD_S = 0.5
 STUCK_AFTER_S = 5.0
+DRAIN_S = 10.0
+"""When it is told to stop, what waits is judged for so long; systemd kills it after TimeoutStopSec=."""
 
 USER_ERRORS = (ConfigError, EngineError, PortError)
 """What the user can mend: one line, exit code 2."""
@@ -107,31 +111,60 @@ def supervise(config: Config, asked: int, tell: Callable[[str], None], metrics: 
     rooms: list[Room | Reader] = [judge, *dsp, *readers]
     for room in rooms:
         room.start()
-    told = False
-    while not stop.is_set() and not select.select([asked], [], [], PERIOD_S)[0]:
-        if not told and all(room.ready.is_set() for room in rooms):
-            tell("READY=1")
-            told = True
-            log.info(
-                "ready: %s on %s, publishing on %s",
-                loaded.id,
-                config.engine.backend,
-                " ".join(map(resolve, config.publish.bind)),
-            )
-        if told and not any(_is_stuck(room) for room in rooms):  # the first one arms it, also during a start
-            tell("WATCHDOG=1")
+    _watch(rooms, stop, asked, tell, f"{loaded.id} on {config.engine.backend}, publishing on {_places(config)}")
     tell("STOPPING=1")
     stop.set()
     for sign in STOP_SIGNALS:
         signal.signal(sign, signal.SIG_DFL)  # a second one ends it at once, also when a room hangs
-    for room in reversed(rooms):  # each after those that feed it
-        room.join()
+    _end(readers, [*dsp, judge])
     return _verdict([room.error for room in rooms if room.error])
+
+
+def _places(config: Config) -> str:
+    return " ".join(map(resolve, config.publish.bind))
+
+
+def _watch(
+    rooms: list[Room | Reader], stop: threading.Event, asked: int, tell: Callable[[str], None], does: str
+) -> None:
+    """Until a signal comes or a room breaks."""
+    told, stuck = False, set[Room | Reader]()
+    while not stop.is_set() and not select.select([asked], [], [], PERIOD_S)[0]:
+        if not told and all(room.ready.is_set() for room in rooms):
+            tell("READY=1")
+            told = True
+            log.info("ready: %s", does)
+        before, stuck = stuck, set(filter(_is_stuck, rooms))
+        for room in stuck - before:
+            _show(room)
+        if told and not stuck:  # the first one arms it, also during a start
+            tell("WATCHDOG=1")
+
+
+def _end(readers: list[Reader], rooms: list[Room]) -> None:
+    """Wait for all, each after those that feed it, and not for ever: a backlog may take longer than systemd waits."""
+    until_s = monotonic() + DRAIN_S
+    for room in (*readers, *rooms):
+        room.join(max(0.0, until_s - monotonic()))
+    for room in rooms:
+        room.hurry()
+    for room in (*readers, *rooms):
+        room.join()
+    if left := sum(room.left for room in rooms):
+        log.warning("no time to judge all that had come: up to %d readings and windows are lost", left)
 
 
 def _is_stuck(room: Room | Reader) -> bool:
     since_s = room.busy_since_s
     return since_s is not None and monotonic() - since_s > STUCK_AFTER_S
+
+
+def _show(room: Room | Reader) -> None:
+    """Where it is, for the log. What Python shows of itself when systemd aborts the process may end in the middle: it
+    stumbles over threads that go on.
+    """
+    stack = traceback.format_stack(sys._current_frames().get(room.ident or 0))  # noqa: SLF001 - there is no other way
+    log.error("%s has been at one thing for %g s:\n%s", room.name, STUCK_AFTER_S, "".join(stack))
 
 
 def _verdict(errors: list[BaseException]) -> int:

@@ -31,12 +31,13 @@ class Attention:
         self._calls: dict[str, Call] = {}
         self._silent_until_s = float("-inf")
 
-    def alert(self, alert: Alert, now_s: float) -> None:
-        """An alert opened or closed."""
+    def alert(self, alert: Alert, now_s: float) -> tuple[str, ...]:
+        """An alert opened or closed. Ids of those that are given up for it."""
         if alert.action != "alarm":
-            return
+            return ()
         call = self._calls.get(alert.id) or Call(alert, breaks_silence=alert.latching and now_s < self._silent_until_s)
         self._keep(replace(call, alert=alert))
+        return self._give_up()
 
     def acknowledge(self, alert_id: str) -> bool:
         """Someone has seen it. False when no such alarm calls or stands."""
@@ -64,6 +65,10 @@ class Attention:
             self._calls[call.alert.id] = call
         else:
             self._calls.pop(call.alert.id, None)
+
+    def _give_up(self) -> tuple[str, ...]:
         closed = [key for key, each in self._calls.items() if each.alert.state == "closed"]
-        for key in closed[: max(0, len(closed) - MOST_CALLS)]:
+        beyond = tuple(closed[: max(0, len(closed) - MOST_CALLS)])
+        for key in beyond:
             del self._calls[key]
+        return beyond

@@ -81,8 +81,8 @@ class Judging:
         self._behind_ms: deque[float] = deque(maxlen=TIMED_READINGS)
 
     def begin(self, left: Iterable[Entry]) -> None:
-        """To be called first: `left` open by a daemon that died, these alerts are closed."""
-        self._announcer.interrupted(left, self._stamp)
+        """To be called first: `left` is what still stood of this patch's when the daemon before ended."""
+        self._announcer.go_on(left, self._stamp)
         self._tell_utc(Change("start", 0))
 
     def every_second(self) -> None:

@@ -10,11 +10,12 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from time import time
+
+from daemon.database import connect, connect_or_begin_anew
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,6 @@ the disk. Up to so many are skipped after a crash."""
 
 MOST_WAITING = 10_000
 PRUNED_AT_ONCE, FREED_AT_ONCE = 500, 100
-MOST_SET_ASIDE = 3
 SCHEMA = """
 create table if not exists about (ledger text not null);
 insert into about select lower(hex(randomblob(16))) where not exists (select 1 from about);
@@ -43,8 +43,8 @@ class Entry:
     serial: int  # its place in the ledger; grows, with jumps at a restart
     topic: str
     payload: bytes
-    opens: str | None = None  # id of the alert that stands from here on
-    closes: str | None = None
+    stands: str | None = None  # under this name it stands from here on, instead of what stood there
+    ends: tuple[str, ...] = ()  # names under which nothing stands any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,25 @@ class Numbers:
         self._db = db
         self._upto: dict[str, int] = dict(db.execute("select name, upto from reserved"))
         self._last = dict(self._upto)
+        self.unwritten = False  # the disk did not take them; the ledger tells of it, and writes them with what waits
 
     def next(self, name: str) -> int:
         number = self._last[name] = self._last.get(name, 0) + 1
         if number > self._upto.get(name, 0):
             self._upto[name] = number + RESERVED - 1
-            with suppress(sqlite3.Error), self._db:  # what is wrong with the disk shows at the next commit
-                self._db.execute("insert or replace into reserved values (?, ?)", (name, self._upto[name]))
+            try:
+                with self._db:
+                    self._db.execute("insert or replace into reserved values (?, ?)", (name, self._upto[name]))
+            except sqlite3.Error:
+                self.unwritten = True
         return number
+
+    def write(self) -> None:
+        """All of them, in a transaction of the ledger's."""
+        self._db.executemany("insert or replace into reserved values (?, ?)", self._upto.items())
+
+    def move(self, db: sqlite3.Connection) -> None:
+        self._db = db
 
     def close(self) -> None:
         """A daemon that ends in good order leaves no jump."""
@@ -81,9 +92,12 @@ class Numbers:
 class Ledger:
     """The entries, oldest first. One thread owns it."""
 
-    def __init__(self, db: sqlite3.Connection, *, set_aside: Path | None = None, volatile: str = "") -> None:
+    def __init__(
+        self, db: sqlite3.Connection, *, set_aside: Path | None = None, volatile: str = "", home: Path | None = None
+    ) -> None:
         self._db = db
-        self._volatile = volatile  # why this ledger ends with the process; empty is well
+        self._volatile = volatile  # why this ledger is in memory; empty is well
+        self._home = home  # the file that it goes into from there when it can
         self.set_aside = set_aside  # where the file went that could not be read; None is well
         self.failing = volatile  # why what is added is not on disk; empty is well
         self.dropped = 0  # entries that found no room in memory either
@@ -104,12 +118,16 @@ class Ledger:
 
     def flush(self) -> None:
         """Try again to write what waits."""
-        if not self._waiting:
+        if self._volatile:
+            self._go_home()
+        if not self._waiting and not self.numbers.unwritten:
             return
         try:
             with self._db:
                 for entry in self._waiting:
                     self._write(entry)
+                if self.numbers.unwritten:
+                    self.numbers.write()
         except sqlite3.Error as error:
             if not self.failing:
                 log.error("alerts cannot be stored: %s; they are published and wait in memory", error)
@@ -118,20 +136,41 @@ class Ledger:
         if self.failing != self._volatile:
             log.warning("alerts are stored again, %d that waited too", len(self._waiting))
         self.failing = self._volatile
+        self.numbers.unwritten = False
         self._waiting.clear()
+
+    def _go_home(self) -> None:
+        """From memory into the file that could not be had at the start; unless it turns out to hold another ledger."""
+        if self._home is None:
+            return
+        with ExitStack() as stack, suppress(sqlite3.Error):
+            file = stack.enter_context(closing(connect(self._home, SCHEMA, alone=True)))
+            if file.execute("select 1 from reserved").fetchone():
+                log.warning("%s can be read again; a restart goes on with it, and forgets what waits", self._home)
+                self._home = None
+                return
+            self._db.backup(file)
+            stack.pop_all()
+            self._db.close()
+            self._db = file
+            self.numbers.move(file)
+            self._volatile = self.failing = ""
+            log.warning("alerts are stored in %s from now on, with those of before", self._home)
 
     def _write(self, entry: Entry) -> None:
         values = (entry.serial, entry.topic, time(), entry.payload)
         self._db.execute("insert or ignore into entry values (?, ?, ?, ?)", values)
-        if entry.opens:
-            self._db.execute("insert or replace into standing values (?, ?)", (entry.opens, entry.serial))
-        if entry.closes:
-            self._db.execute("delete from standing where id = ?", (entry.closes,))
+        if entry.stands:
+            self._db.execute("insert or replace into standing values (?, ?)", (entry.stands, entry.serial))
+        self._db.executemany("delete from standing where id = ?", zip(entry.ends))
 
     @property
     def waiting(self) -> int:
         """Entries that are not on disk yet."""
         return len(self._waiting)
+
+    def close(self) -> None:
+        self._db.close()
 
     def stepped(self, by_s: float) -> None:
         """The host's UTC was set: what this process stored is no older and no younger for it."""
@@ -158,7 +197,7 @@ class Ledger:
         return Page(tuple(found), max(serial, self.newest), more=False)
 
     def standing(self) -> list[Entry]:
-        """What was open when the ledger was last written: at a start, what a daemon left open that died."""
+        """What still concerns somebody, oldest first: at a start, what the daemon before left."""
         rows = self._db.execute(
             "select entry.serial, topic, payload, id from standing join entry using (serial) order by serial"
         )
@@ -200,61 +239,24 @@ def _first(
 def open_ledger(folder: Path) -> Iterator[Ledger]:
     """The ledger in `folder`. A file that cannot be read is set aside, and a new one begun: never a crash loop."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    db, set_aside = connect_or_begin_anew(folder / FILE, SCHEMA)
-    with closing(db):
-        ledger = Ledger(db, set_aside=set_aside)
+    db, set_aside = connect_or_begin_anew(folder / FILE, SCHEMA, alone=True)
+    with _ended_in_order(Ledger(db, set_aside=set_aside)) as ledger:
+        yield ledger
+
+
+@contextmanager
+def memory_ledger(why: str, home: Path | None = None) -> Iterator[Ledger]:
+    """For as long as this process lives, where no file can be had; or until `home` can."""
+    with _ended_in_order(Ledger(connect(":memory:", SCHEMA), volatile=why, home=home)) as ledger:
+        yield ledger
+
+
+@contextmanager
+def _ended_in_order(ledger: Ledger) -> Iterator[Ledger]:
+    try:
         yield ledger
         ledger.flush()
         if not ledger.failing:
             ledger.numbers.close()
-
-
-@contextmanager
-def memory_ledger(why: str) -> Iterator[Ledger]:
-    """For as long as this process lives: where no file can be had."""
-    with closing(connect(":memory:", SCHEMA)) as db:
-        yield Ledger(db, volatile=why)
-
-
-def connect_or_begin_anew(path: Path, schema: str) -> tuple[sqlite3.Connection, Path | None]:
-    """The file; where it cannot be read it is set aside, and the second is where it went."""
-    try:
-        return connect(path, schema), None
-    except sqlite3.OperationalError:  # the disk's fault (full, read-only, locked), not the file's: that stays
-        raise
-    except sqlite3.DatabaseError as error:
-        set_aside = _set_aside(path)
-        log.error("%s cannot be read (%s): it is now %s, and a new one begins", path, error, set_aside)
-        return connect(path, schema), set_aside
-
-
-def connect(path: Path | str, schema: str) -> sqlite3.Connection:
-    """A file whose every commit survives the power cut. Raises DatabaseError when it cannot be read."""
-    db = sqlite3.connect(path, timeout=5.0)
-    try:
-        db.execute("pragma auto_vacuum = incremental")
-        db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = full")
-        db.execute("pragma wal_autocheckpoint = 200")  # pages: the log stays under a megabyte
-        db.execute("pragma journal_size_limit = 1048576")
-        (verdict,) = db.execute("pragma quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        with db:
-            db.executescript(schema)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _set_aside(path: Path) -> Path:
-    """Rename the file and its log; only the newest few such are kept."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
-    for suffix in ("", "-wal", "-shm"):
-        source = path.with_name(path.name + suffix)
-        if source.exists():
-            source.rename(path.with_name(f"{path.name}.broken-{stamp}{suffix}"))
-    for old in sorted(path.parent.glob(f"{path.name}.broken-*"))[: -3 * MOST_SET_ASIDE]:
-        old.unlink()
-    return path.with_name(f"{path.name}.broken-{stamp}")
+    finally:
+        ledger.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from queue import Empty
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -13,13 +13,16 @@ STOP: Final = object()
 """Always the last item down a queue."""
 
 Work = Callable[[list[Any]], Iterable[Any]]
-"""All that waits in the inbox, in order; yields what goes on to the next room, as it is done."""
+"""All that waits in the inbox, in order, or nothing for IDLE_S; yields what goes on to the next room, as it is done."""
+
+IDLE_S = 0.5
+"""After so long without anything a room gets a turn all the same: the judge says how things stand, whatever comes."""
 
 
 class Source(Protocol):
     """Where a room takes what waits: a queue, or `daemon.turns.Turns`."""
 
-    def get(self) -> Any: ...
+    def get(self, *, timeout: float) -> Any: ...
 
     def get_nowait(self) -> Any: ...
 
@@ -49,6 +52,12 @@ class Room(threading.Thread):
         self.ready = threading.Event()
         self.busy_since_s: float | None = None  # None while waiting for work
         self.error: BaseException | None = None
+        self.left = 0  # items at most that came and were not worked on
+        self._hurried = threading.Event()
+
+    def hurry(self) -> None:
+        """Work on nothing more: the daemon must end, and what still waits would take too long."""
+        self._hurried.set()
 
     def run(self) -> None:
         items: list[Any] = []
@@ -57,13 +66,7 @@ class Room(threading.Thread):
                 self.ready.set()
                 while STOP not in items:
                     items = self._take()
-                    self.busy_since_s = monotonic()
-                    for result in work([item for item in items if item is not STOP]):
-                        if self._outbox is not None:
-                            self.busy_since_s = None  # waiting for the next room is not being stuck
-                            self._outbox.put(result)  # full: wait. Only the reader may lose data
-                        self.busy_since_s = monotonic()  # slow is not stuck
-                    self.busy_since_s = None
+                    self._do(work, [item for item in items if item is not STOP])
         except Exception as error:  # a bug, or an engine with no way out: the process ends, systemd restarts it
             self.error = error
             self._broken()
@@ -73,11 +76,22 @@ class Room(threading.Thread):
             if self._outbox is not None:
                 self._outbox.put(STOP)
 
-    def _take(self) -> list[Any]:
-        items = [self._inbox.get()]
-        while items[-1] is not STOP:
-            try:
-                items.append(self._inbox.get_nowait())
-            except Empty:
+    def _do(self, work: Work, items: list[Any]) -> None:
+        self.busy_since_s = monotonic()
+        for result in [] if self._hurried.is_set() else work(items):
+            if self._outbox is not None:
+                self.busy_since_s = None  # waiting for the next room is not being stuck
+                self._outbox.put(result)  # full: wait. Only the reader may lose data
+            self.busy_since_s = monotonic()  # slow is not stuck
+            if self._hurried.is_set():
                 break
+        self.busy_since_s = None
+        self.left += len(items) if self._hurried.is_set() else 0
+
+    def _take(self) -> list[Any]:
+        items: list[Any] = []
+        with suppress(Empty):
+            items.append(self._inbox.get(timeout=IDLE_S))
+            while items[-1] is not STOP:
+                items.append(self._inbox.get_nowait())
         return items

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from daemon.config import ConfigError, Store
-from daemon.ledger import Ledger, memory_ledger, open_ledger
+from daemon.ledger import FILE, Ledger, memory_ledger, open_ledger
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ def open_store(store: Store) -> Iterator[Ledger]:
         try:
             ledger = stack.enter_context(open_ledger(folder))
         except sqlite3.Error as error:  # a full disk must not keep a monitor from starting
-            log.error("alerts cannot be stored in %s: %s; they are published only", folder, error)
-            ledger = stack.enter_context(memory_ledger(str(error)))
+            log.error("alerts cannot be stored in %s: %s; they are published, and wait in memory", folder, error)
+            ledger = stack.enter_context(memory_ledger(str(error), folder / FILE))
         yield ledger
 
 

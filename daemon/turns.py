@@ -46,9 +46,10 @@ class Turns:
         self._going = count  # that have not sent STOP
         self._turn: deque[Any] = deque()
 
-    def get(self) -> Any:
+    def get(self, *, timeout: float | None = None) -> Any:
         while not self._turn:
-            self._come.wait()
+            if not self._come.wait(timeout):
+                raise Empty
             self._come.clear()  # before looking: what comes while we look sets it again
             self._begin()
         return self._turn.popleft()

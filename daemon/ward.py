@@ -15,7 +15,7 @@ from daemon.doors import Doors, open_doors
 from daemon.engine import Engine, open_engine
 from daemon.judging import Judging
 from daemon.ledger import Ledger
-from daemon.messages import Alert, Queues
+from daemon.messages import Message, Queues
 from daemon.metrics import Metrics
 from daemon.publish import Publisher, resolve
 from daemon.requests import Acknowledge, Silence
@@ -89,8 +89,8 @@ class Ward:
             judging.close()
 
     def _begin(self) -> None:
-        """Close what a daemon left open that died; the first patch answers for those that are not here any more."""
-        left = [(msgspec.json.decode(entry.payload, type=Alert).patch, entry) for entry in self._ledger.standing()]
+        """Go on with what the daemon before left; the first patch answers for those that are not here any more."""
+        left = [(msgspec.json.decode(entry.payload, type=Message).patch, entry) for entry in self._ledger.standing()]
         for place, (name, judging) in enumerate(self._by_name.items()):
             judging.begin(
                 [entry for patch, entry in left if patch == name or (patch not in self._by_name and not place)]

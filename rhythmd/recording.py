@@ -19,8 +19,9 @@ NO_DATE = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """Where a recording without a date begins; WFDB knows no time zone, so dates are taken as UTC."""
 
 
-LEAST_RATE_HZ = 10.0
-"""Archives hold records of a monitor's numbers, one a second or a minute, beside those of its signals."""
+LEAST_RATE_HZ, MOST_RATE_HZ = 10.0, 100_000.0
+"""Archives hold records of a monitor's numbers, one a second or a minute, beside those of its signals. Nothing that
+records ECG is faster than the other: such a number is a slip."""
 
 
 class RecordError(Exception):
@@ -180,6 +181,8 @@ def _header(path: str) -> Any:
         raise RecordError(f"{path}: its header gives no sampling frequency; add it after the number of signals")
     if header.fs < LEAST_RATE_HZ:
         raise RecordError(f"{path}: {header.fs:g} samples a second are no ECG, but perhaps a monitor's numbers")
+    if header.fs > MOST_RATE_HZ:
+        raise RecordError(f"{path}: {header.fs:g} samples a second are no ECG; correct the number in {path}.hea")
     return header
 
 

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from daemon.config import ConfigError
-from daemon.ledger import connect_or_begin_anew
+from daemon.database import connect_or_begin_anew
 from daemon.store import state_directory
 
 TURN_S = 0.5

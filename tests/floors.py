@@ -68,15 +68,19 @@ def _of_group(group: str, results: Path) -> Iterator[tuple[str, float]]:
     for part in wanted.keys() - {"alarms"}:
         ratios: dict[str, Ratio] = gross([getattr(one, part) for one in compared]).statistics()
         for figure in wanted[part]:
-            percent = ratios[figure].percent
-            assert percent is not None
-            yield f"{group}: {'' if part == 'beats' else part + ' '}{figure}", percent
+            yield named(f"{group}: {'' if part == 'beats' else part + ' '}{figure}", ratios[figure])
     if "alarms" in wanted:
         heard = [alarms.read_alarms(results, name) for name in names.split()]
         kinds = alarms.score(references, heard, Config().alerts)
         lethal = [score for kind, score in kinds.items() if KINDS[kind].latching]
         yield f"{group}: lethal alarms, false", -float(sum(score.false for score in lethal))
         yield f"{group}: lethal alarms, episodes found", float(sum(score.found for score in lethal))
+
+
+def named(name: str, ratio: Ratio) -> tuple[str, float]:
+    if ratio.percent is None:
+        raise ValueError(f"{name}: nothing to divide by; choose records of which the chain finds something")
+    return name, ratio.percent
 
 
 def _of_challenge(results: Path) -> tuple[str, float]:

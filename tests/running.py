@@ -165,7 +165,7 @@ def last_words(subscriber: Subscriber) -> list[Received]:
     return list(iter(lambda: subscriber.receive(0.5), None))
 
 
-def caught_up(subscriber: Subscriber) -> list[Received]:
+def caught_up(subscriber: Subscriber, within_s: float = 20.0) -> list[Received]:
     """All up to a status that tells of nothing that this subscriber has not had. It must follow `status`."""
     had = subscriber.mark.serial if subscriber.mark else 0
 
@@ -175,7 +175,7 @@ def caught_up(subscriber: Subscriber) -> list[Received]:
             had = one.message.serial
         return isinstance(one.message, Status) and one.message.serial == had
 
-    return until(subscriber, all_had)
+    return until(subscriber, all_had, within_s)
 
 
 def eventually(holds, within_s: float = 20.0) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.config import ConfigError
-from daemon.ledger import connect
+from daemon.database import connect
 from daemon.messages import Alert, Answered, Status
 from rhythmd.bridge.app import Bridge
 from rhythmd.bridge.broker import Link

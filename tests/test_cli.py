@@ -135,6 +135,7 @@ HEADERS = {  # what is odd about it -> (header, exit code)
     "no units": ("r 1 250 500\nr.dat 16 400\n", 0),
     "no sampling frequency": ("r 1 0 500\nr.dat 16 400(0)/mV 16 0 0 0 0 ECG\n", 2),
     "a sample a minute": ("r 1 0.0166666667 500\nr.dat 16 400(0)/mV 16 0 0 0 0 ECG\n", 2),
+    "a thousand million samples a second": ("r 1 1000000000 500\nr.dat 16 400(0)/mV 16 0 0 0 0 ECG\n", 2),
     "more samples than the file": ("r 1 250 5000\nr.dat 16 400(0)/mV 16 0 0 0 0 ECG\n", 2),
     "no signals": ("r 0 250 500\n", 2),
     "nothing in it": ("", 2),

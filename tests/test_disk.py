@@ -7,6 +7,7 @@ import resource
 import subprocess
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
 from daemon.ledger import FILE, Entry, open_ledger
@@ -133,17 +134,23 @@ def test_while_the_disk_is_full_alerts_are_told_and_they_are_kept_when_there_is_
     assert place.log.read_text().count("alerts are stored again") == 1
 
 
-def test_a_daemon_that_starts_on_a_full_disk_watches_all_the_same_and_keeps_the_old_ledger(tmp_path):
+@pytest.mark.parametrize("old", [300, 0])
+def test_a_daemon_that_starts_on_a_full_disk_watches_all_the_same_and_writes_when_there_is_room(tmp_path, old):
     place = Place(tmp_path, MANY_ALERTS)
     with small_disk(place.state):
-        write_entries(place.state, 300)
+        if old:
+            write_entries(place.state, old)
         fill(place.state)
         with Subscriber(place.address, FOLLOWED, since=0) as subscriber, place.running() as running:
-            until(subscriber, is_storage("open"))
+            received = until(subscriber, is_storage("open"))
             with place.patch(Player(RECORDING, "rhythmd"), 30.0):
-                until(subscriber, lambda one: getattr(one.message, "category", "") == "physiological")
-            assert running.end() == 0
-        (place.state / "filler").unlink()
+                received += until(subscriber, lambda one: getattr(one.message, "category", "") == "physiological")
+                (place.state / "filler").unlink()
+                received += until(subscriber, is_storage("closed"))
+            running.kill()
         assert not list(place.state.glob("*.broken-*"))
+        told = [(alert.id, alert.state) for alert in alerts(received)]
+        kept = [msgspec.json.decode(entry.payload, type=Alert) for entry in place.kept()]
+        assert [(alert.id, alert.state) for alert in kept][: len(told)] == told
         with open_ledger(place.state) as ledger:
-            assert len(ledger.since(0, ("none",), most=1000).entries) == 300
+            assert len(ledger.since(0, ("none",), most=1000).entries) == old

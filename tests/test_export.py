@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import struct
 from datetime import datetime, timedelta, timezone
 from io import BytesIO
@@ -199,6 +200,19 @@ def test_what_is_not_there_costs_one_line(folder, capsys, what, says):
     assert main(["export", what, "--directory", str(folder)]) == 2
     error = capsys.readouterr().err
     assert says in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"), [(".hea", b""), (".hea", b"\xff\xfe"), (".hea", None), (".dat", None), (".rhy", b"\x17")]
+)
+def test_the_file_of_a_strip_that_is_spoiled_is_named(folder, capsys, tmp_path, suffix, content):
+    copy = shutil.copytree(folder, tmp_path / "records")
+    spoiled = copy / "strips" / f"{ID}{suffix}"
+    spoiled.unlink() if content is None else spoiled.write_bytes(content)
+    assert main(["export", ID, "--directory", str(copy)]) == 2
+    error = capsys.readouterr().err
+    assert str(spoiled) in error
     assert error.count("\n") == 1
 
 

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from ec57.ratio import Ratio
 from tests import floors
 from tests.conftest import record
 
@@ -23,6 +24,11 @@ def found() -> dict[str, float]:
 @pytest.mark.parametrize("figure", PINNED)
 def test_the_figure_is_no_worse_than_its_floor(found, figure):
     assert found[figure] >= PINNED[figure]
+
+
+def test_a_figure_that_has_nothing_to_divide_by_is_named():
+    with pytest.raises(ValueError, match="svdb: SVEB"):
+        floors.named("svdb: SVEB +P", Ratio(0, 0))
 
 
 def test_every_figure_is_pinned(found):

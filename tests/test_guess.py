@@ -12,7 +12,10 @@ from random import Random
 
 import pytest
 
+from daemon.config import Config
 from daemon.links import LINKS
+from daemon.patch import Patch
+from rhythmd.commands import doctor
 from rhythmd.guess import LISTEN_S, Guess, guess
 from rhythmd.player import Faults, Player, excerpt
 from rhythmd.pty_port import play
@@ -102,6 +105,23 @@ def test_doctor_finds_a_configuration_that_is_not_the_patchs_and_accepts_the_one
         _, finding = link_of("--config", config)
         assert finding["verdict"] == "ok"
         assert finding["says"].endswith("as configured")
+
+
+def test_doctor_fails_for_what_is_no_serial_port():
+    code, finding = link_of("--port", "/dev/null")
+    assert (code, finding["verdict"]) == (1, "FAIL")
+    assert "is it a serial port?" in finding["says"]
+
+
+def test_doctor_says_what_to_do_about_a_group_that_has_no_name(monkeypatch):
+    if os.geteuid():
+        pytest.skip("only root may give a port to such a group")
+    _, slave = os.openpty()
+    os.chown(os.ttyname(slave), -1, 54321)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may do everything
+    (finding,) = doctor._port(Config(patch=Patch(port=os.ttyname(slave))))
+    assert finding.verdict == "FAIL"
+    assert "its group 54321 has no name here: sudo groupadd --gid 54321" in finding.says
 
 
 def test_doctor_says_that_a_port_is_silent_or_speaks_nothing_that_is_known(tmp_path):

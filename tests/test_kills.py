@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from time import monotonic, sleep, time
 
 import pytest
+import zmq
 
 from daemon.ledger import FILE
 from daemon.messages import Alert, Status
+from daemon.requests import Acknowledge, desk_of
+from rhythmd import patient
+from rhythmd.desk import Desk
 from rhythmd.player import Player, excerpt
 from rhythmd.recording import shipped
 from rhythmd.subscriber import ALERTS, Received, Subscriber
-from tests.running import MANY_ALERTS, Place, caught_up, eventually, fields, last_words, many, raised_in
+from tests.running import MANY_ALERTS, Place, caught_up, eventually, fields, last_words, many, raised_in, until
 
 KILLS = int(many("RHYTHMD_KILLS", 2, 200))
 SPEED = 30.0
@@ -175,3 +179,28 @@ def test_a_subscriber_killed_at_any_instant_has_dealt_with_every_alert_once(plac
     assert dealt() == [entry.serial for entry in place.kept()]
     assert len(dealt()) > KILLS
     print(f"{KILLS} subscribers killed: {len(dealt())} messages dealt with, 0 lost, 0 twice")
+
+
+def test_a_lethal_alarm_that_ended_unanswered_calls_after_a_kill_until_it_is_acknowledged(tmp_path):
+    place = Place(tmp_path)
+
+    def calling(subscriber: Subscriber) -> tuple[str, ...]:
+        return until(subscriber, lambda one: isinstance(one.message, Status))[-1].message.calling
+
+    with Subscriber(place.address, ("alert.asystole", "status")) as subscriber:
+        with place.running() as running:
+            with place.patch(Player(patient.make("sinus 15, asystole 10, sinus 15", 1).recording, "rhythmd"), 30.0):
+                alarm = until(subscriber, lambda one: getattr(one.message, "state", "") == "closed")[-1].message.id
+            running.kill()
+        last_words(subscriber)
+        with place.running() as running:
+            assert alarm in calling(subscriber)
+            with Subscriber(place.address, ("alert.asystole",)) as late:
+                told = until(late, lambda one: isinstance(one.message, Alert))[-1].message
+            assert (told.id, told.state) == (alarm, "closed")
+            with zmq.Context() as context, closing(Desk(context, desk_of(place.address))) as desk:
+                assert desk.ask(Acknowledge(id=alarm, by="night nurse"))[0].error is None
+            running.kill()
+        last_words(subscriber)
+        with place.running():
+            assert alarm not in calling(subscriber)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from daemon import database
 from daemon import ledger as room
 from daemon.config import ConfigError, Store
 from daemon.ledger import FILE, RESERVED, Entry, memory_ledger, open_ledger
@@ -90,13 +91,15 @@ def test_pages_hold_every_entry_that_was_asked_for_once_and_in_order(topics, wan
     assert place == (added[-1].serial if added else 0)
 
 
-def test_an_alert_stands_until_it_is_closed(tmp_path):
+def test_what_stands_is_known_after_a_restart_the_newest_of_each_name_and_until_it_ends(tmp_path):
     with open_ledger(tmp_path) as ledger:
-        entry(ledger, opens="a")
-        entry(ledger, opens="b")
-        entry(ledger, closes="a")
+        entry(ledger, stands="a")
+        entry(ledger, stands="b")
+        entry(ledger, stands="c")
+        newest = entry(ledger, stands="b")
+        entry(ledger, ends=("a", "c", "never there"))
     with open_ledger(tmp_path) as ledger:
-        assert [each.opens for each in ledger.standing()] == ["b"]
+        assert ledger.standing() == [newest]
 
 
 @pytest.mark.parametrize("damage", ["torn", "garbage", "empty"])
@@ -168,7 +171,7 @@ def test_a_disk_that_takes_nothing_for_long_costs_the_oldest_that_wait_and_they_
 def test_old_entries_go_and_what_stands_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "PRUNED_AT_ONCE", 3)
     with open_ledger(tmp_path) as ledger:
-        standing = entry(ledger, opens="a")
+        standing = entry(ledger, stands="a")
         for _ in range(5):
             entry(ledger)
         assert ledger.prune(keep_s=3600, keep_bytes=10**9) == 0
@@ -210,17 +213,65 @@ def test_a_directory_that_cannot_be_is_refused_by_its_key(tmp_path):
 
 
 def test_where_no_file_can_be_had_the_daemon_goes_on_in_memory_and_says_so(tmp_path, monkeypatch):
-    def full(path, schema):
+    def full(path, schema, **more):
         if str(path) != ":memory:":
             raise sqlite3.OperationalError("unable to open database file")
-        return connect(path, schema)
+        return connect(path, schema, **more)
 
-    connect = room.connect
-    monkeypatch.setattr(room, "connect", full)
+    connect = database.connect
+    for module in (room, database):
+        monkeypatch.setattr(module, "connect", full)
     with open_store(Store(directory=str(tmp_path))) as ledger:
         added = entry(ledger)
         assert ledger.failing == "unable to open database file"
         assert all_of(ledger) == [added.payload]
+
+
+def test_a_new_ledger_for_which_there_was_no_room_goes_from_memory_into_its_file_when_there_is(tmp_path, monkeypatch):
+    def full(path, schema, **more):
+        if str(path) != ":memory:":
+            raise sqlite3.OperationalError("database or disk is full")
+        return connect(path, schema, **more)
+
+    connect = database.connect
+    for module in (room, database):
+        monkeypatch.setattr(module, "connect", full)
+    with open_store(Store(directory=str(tmp_path))) as ledger:
+        added = [entry(ledger, stands="a")]
+        ledger.flush()
+        assert ledger.failing
+        for module in (room, database):
+            monkeypatch.setattr(module, "connect", connect)
+        added.append(entry(ledger))
+        assert ledger.failing == ""
+        name, newest = ledger.id, ledger.newest
+        ledger.numbers.close = lambda: None  # and then it crashes
+    with open_ledger(tmp_path) as ledger:
+        assert all_of(ledger) == [each.payload for each in added]
+        assert (ledger.id, ledger.standing()) == (name, added[:1])
+        assert entry(ledger).serial > newest
+
+
+def test_numbers_taken_while_the_disk_is_full_are_never_given_again(tmp_path):
+    with open_ledger(tmp_path) as ledger:
+        entry(ledger)
+        (pages,) = ledger._db.execute("pragma page_count").fetchone()
+        ledger._db.execute(f"pragma max_page_count = {pages}")
+        ledger.add(Entry(ledger.numbers.next("serial"), "alert.x", bytes(5000)))
+        assert ledger.failing
+        ledger._db.execute("pragma query_only = 1")  # as a disk that is full to its last byte
+        last = [ledger.numbers.next(name) for name in ("serial", "beat") for _ in range(RESERVED + 1)][-1]
+        ledger._db.execute("pragma query_only = 0")
+        ledger._db.execute("pragma max_page_count = 100000")
+        while_full = Entry(ledger.numbers.next("serial"), "alert.x", b"told while it was full")
+        ledger.add(while_full)
+        assert ledger.failing == ""
+        ledger.numbers.close = lambda: None  # and then it crashes
+    with open_ledger(tmp_path) as ledger:
+        assert ledger.numbers.next("beat") > last
+        after = entry(ledger)
+        assert after.serial > while_full.serial
+        assert all_of(ledger)[-2:] == [while_full.payload, after.payload]
 
 
 def test_after_a_crash_numbers_jump_by_less_than_a_block(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.config import ConfigError
-from daemon.ledger import connect
+from daemon.database import connect
 from daemon.messages import Alert, Answered, Status
 from rhythmd.following import Heard
 from rhythmd.notify import app, pace

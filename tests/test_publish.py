@@ -16,6 +16,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from daemon.attention import MOST_CALLS
 from daemon.config import ConfigError
 from daemon.desk import REQUESTS_A_TURN
 from daemon.doors import QUEUED_MESSAGES, open_doors
@@ -39,12 +40,10 @@ def house(address, tmp_path):
 
 def join(house: Daemon, address: str, *topics: str) -> Subscriber:
     """A subscriber whose subscriptions the publisher has answered."""
+    answered, answer = set(), type(house.publisher)._answer
+    house.publisher._answer = lambda verb, prefix: (answered.add(prefix), answer(house.publisher, verb, prefix))
     subscriber = Subscriber(address, topics)
-    house.serve_until(lambda: {topic.encode() for topic in topics} <= house.publisher._subscriptions)
-    until = monotonic() + 0.1  # the same topic again changes nothing that could be waited for
-    while monotonic() < until:
-        house.serve()
-        sleep(0.005)
+    house.serve_until(lambda: {topic.encode() for topic in topics} <= answered)
     return subscriber
 
 
@@ -348,16 +347,55 @@ def test_whoever_joins_late_is_told_who_acknowledged_an_alarm_that_still_stands(
 def test_an_alert_that_was_open_when_the_daemon_died_is_closed_as_interrupted(address, tmp_path):
     with open_daemon(address, tmp_path) as house:
         house.opens("lead_off", "a-1")
-        house.opens("asystole", "a-2", latching=True)
-        house.closes("asystole", "a-2", latching=True)
+        house.opens("asystole", "a-2")
+        house.closes("asystole", "a-2")
     with open_daemon(address, tmp_path) as house:
-        house.announcer.interrupted(house.ledger.standing(), house.common)
+        house.announcer.go_on(house.ledger.standing(), house.common)
         assert house.ledger.standing() == []
         with Subscriber(address, since=0) as subscriber:
             messages = [each.message for each in served(house, lambda: received(subscriber))]
     told = [(each.id, each.state, each.ended_by) for each in messages]
     assert told[-1] == ("a-1", "closed", "interrupted")
     assert len(told) == 4
+
+
+def test_a_latching_alarm_that_nobody_acknowledged_calls_after_a_restart_and_a_late_joiner_is_told(address, tmp_path):
+    with open_daemon(address, tmp_path) as house:
+        house.opens("asystole", "closed", latching=True)
+        house.closes("asystole", "closed", latching=True)
+        house.opens("asystole", "left-open", latching=True)
+    for _ in range(2):
+        with open_daemon(address, tmp_path) as house:
+            house.announcer.go_on(house.ledger.standing(), house.common)
+            assert house.announcer.attention.calling(monotonic()) == ("closed", "left-open")
+            with join(house, address, "alert.") as late:
+                told = [(each.message.id, each.message.state) for each in received(late)]
+            assert told == [("closed", "closed"), ("left-open", "closed")]
+    with open_daemon(address, tmp_path) as house:
+        house.announcer.go_on(house.ledger.standing(), house.common)
+        assert house.announcer.answered(Acknowledge(id="closed", by="x"), house.common) is None
+    with open_daemon(address, tmp_path) as house:
+        house.announcer.go_on(house.ledger.standing(), house.common)
+        assert house.announcer.attention.calling(monotonic()) == ("left-open",)
+
+
+def test_an_alarm_that_was_acknowledged_while_open_does_not_call_because_the_daemon_died(address, tmp_path):
+    with open_daemon(address, tmp_path) as house:
+        house.opens("asystole", "a-1", latching=True)
+        assert house.announcer.answered(Acknowledge(id="a-1", by="x"), house.common) is None
+    with open_daemon(address, tmp_path) as house:
+        house.announcer.go_on(house.ledger.standing(), house.common)
+        assert house.announcer.attention.calling(monotonic()) == ()
+        assert house.ledger.standing() == []
+
+
+def test_what_is_given_up_of_what_nobody_answers_is_told_to_nobody_and_forgotten_on_disk(house, address):
+    for number in range(MOST_CALLS + 2):
+        house.opens("asystole", f"a-{number}", latching=True)
+        house.closes("asystole", f"a-{number}", latching=True)
+    assert len(house.ledger.standing()) == MOST_CALLS
+    with join(house, address, "alert.") as late:
+        assert [each.message.id for each in received(late)] == [f"a-{number}" for number in range(2, MOST_CALLS + 2)]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

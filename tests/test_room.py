@@ -58,7 +58,7 @@ def test_what_waits_is_taken_together():
     inbox.put(STOP)
     room, _, _ = started(lambda items: taken.append(items) or [], inbox=inbox)
     assert ended(room)
-    assert taken == [[0, 1, 2, 3, 4]]
+    assert [items for items in taken if items] == [[0, 1, 2, 3, 4]]
 
 
 def test_what_came_before_stop_is_still_worked_on():
@@ -77,7 +77,7 @@ def test_a_room_opens_works_and_closes_in_its_own_thread():
     @contextmanager
     def opens():
         note()
-        yield lambda items: note() or []
+        yield lambda items: (items and note()) or []
         note()
 
     inbox = Queue()
@@ -100,6 +100,37 @@ def test_a_room_waits_when_the_next_one_is_full_and_loses_nothing():
     assert room.is_alive()
     assert [outbox.get(timeout=5.0) for _ in range(11)] == [*range(10), STOP]
     assert ended(room)
+
+
+def test_a_room_to_which_nothing_comes_gets_a_turn_all_the_same():
+    turns = threading.Semaphore(0)
+    room, inbox, _ = started(lambda items: turns.release() or [])
+    assert turns.acquire(timeout=5.0)
+    assert turns.acquire(timeout=5.0)
+    inbox.put(STOP)
+    assert ended(room)
+
+
+def test_a_room_that_is_hurried_leaves_what_waits_counts_it_and_blocks_nobody():
+    outbox, working, go_on = Queue(1), threading.Event(), threading.Event()
+
+    def work(items):
+        for item in items:
+            working.set()
+            go_on.wait(5.0)
+            yield item
+
+    room, inbox, _ = started(work, outbox, Queue(2))
+    inbox.put(0)
+    assert working.wait(5.0)
+    room.hurry()
+    go_on.set()
+    for number in range(20):
+        inbox.put(number, timeout=5.0)
+    inbox.put(STOP, timeout=5.0)
+    assert [outbox.get(timeout=5.0) for _ in range(2)] == [0, STOP]
+    assert ended(room)
+    assert (room.left, room.error) == (21, None)
 
 
 def failing(items):

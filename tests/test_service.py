@@ -10,19 +10,21 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daemon import app
-from daemon.messages import Alert
+from daemon.messages import Alert, Status
 from daemon.room import STOP, Room
 from rhythmd import patient
 from rhythmd.cli import main
 from rhythmd.player import Player
 from rhythmd.pty_port import play
 from rhythmd.subscriber import Subscriber
+from tests.running import until
 
 UNIT = Path(__file__).parents[1] / "systemd" / "rhythmd.service"
 OVERVIEW = Path(__file__).parents[1] / "docs" / "overview.md"
@@ -34,7 +36,7 @@ import daemon.app, rhythmd.cli
 {spoiled}
 sys.exit(rhythmd.cli.main(sys.argv[1:]))
 """
-PLACES = 'patch.port = "{folder}/patch"\npublish.bind = ["ipc://{folder}/alerts.ipc"]\n'
+PLACES = 'patch.port = "{port}"\npublish.bind = ["ipc://{folder}/alerts.ipc"]\n'
 PLACES += 'store.directory = "{folder}"\nmetrics.port = {metrics}\n'
 
 
@@ -48,13 +50,14 @@ class Service:
         *,
         metrics: int = 0,
         spoiled: str = "",
+        port: str = "",
         stderr: Any = subprocess.PIPE,
         **environment: str,
     ) -> None:
         """`spoiled` is Python that runs before the daemon does: what a bug or a broken driver would do to it."""
         self.port, self.address = folder / "patch", f"ipc://{folder}/alerts.ipc"
         config = folder / "rhythmd.toml"
-        config.write_text(PLACES.format(folder=folder, metrics=metrics) + settings)
+        config.write_text(PLACES.format(port=port or self.port, folder=folder, metrics=metrics) + settings)
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notices.bind(str(folder / "notify"))
         self._notices.settimeout(20)
@@ -246,6 +249,9 @@ def test_a_room_that_hangs_in_a_real_daemon_starves_the_watchdog_and_the_journal
         while service.process.stderr.readline() != "hangs\n":
             pass
         assert service.starved_after_s() < stuck_after_s + 2 * app.PERIOD_S
+        lines = iter(service.process.stderr.readline, "")
+        assert any(line.endswith(f" ERROR {room} has been at one thing for 1 s:\n") for line in lines)
+        assert any("in hang" in line for line in lines)
         code, log = service.end(signal.SIGABRT)
     finally:
         service.process.kill()
@@ -258,6 +264,54 @@ def test_the_watchdog_waits_longer_than_a_room_may_take():
     """Else systemd would kill a daemon that is slow and not stuck."""
     (watchdog_s,) = re.findall(r"^WatchdogSec=(\d+)$", UNIT.read_text(), re.M)
     assert float(watchdog_s) > app.STUCK_AFTER_S + 2 * app.PERIOD_S
+
+
+def test_a_stop_ends_before_systemd_kills_it():
+    """What is done after the last window takes seconds on a slow machine."""
+    (stop_s,) = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.M)
+    assert float(stop_s) >= app.DRAIN_S + 10
+
+
+def test_a_stop_waits_only_so_long_for_a_backlog_and_says_what_was_left(tmp_path):
+    slow = "import daemon.engine\nfast = daemon.engine.Engine.infer\ndaemon.app.DRAIN_S = 1.0\n"
+    slow += "daemon.engine.Engine.infer = lambda *a: (time.sleep(0.5), fast(*a))[1]"
+    service = Service(tmp_path, spoiled=slow)
+    player = Player(patient.make("sinus 300", seed=1).recording, "rhythmd")
+    stop = threading.Event()
+    patch = threading.Thread(target=play, args=(player, service.port), kwargs={"speed": 40.0, "stop": stop})
+    patch.start()
+    try:
+        with Subscriber(service.address, ("status",)) as subscriber:
+            until(subscriber, lambda one: isinstance(one.message, Status) and one.message.queues.windows > 40)
+            began_s = time.monotonic()
+            code, log = service.end(signal.SIGTERM)
+            took_s = time.monotonic() - began_s
+    finally:
+        stop.set()
+        patch.join()
+    (left,) = re.findall(r"up to (\d+) readings and windows are lost", log)
+    assert code == 0
+    assert took_s < 8.0  # and not the 20 s and more that the windows would take
+    assert int(left) > 30
+
+
+def test_status_goes_on_while_the_port_takes_long_to_open(tmp_path):
+    """A host that is not there: a connection to it is tried for five seconds."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as full, ExitStack() as others:
+        for _ in range(2):
+            other = others.enter_context(closing(socket.socket()))
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        service = Service(tmp_path, port=f"socket://127.0.0.1:{full.getsockname()[1]}")
+        try:
+            service.until("READY=1")
+            began_s = time.monotonic()
+            with Subscriber(service.address, ("status",)) as subscriber:
+                assert all(subscriber.receive(20.0) for _ in range(3))
+            assert time.monotonic() - began_s < 4.0
+        finally:
+            service.process.kill()
+            service.process.communicate()
 
 
 def test_a_slow_engine_is_no_hang_stalls_no_reader_and_status_tells_of_it_meanwhile(tmp_path):

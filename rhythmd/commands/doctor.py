@@ -12,6 +12,7 @@ to which something else than a patch is attached.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import platform
 import sys
@@ -126,11 +127,19 @@ def _port(config: Config) -> Iterator[Finding]:
     elif not Path(port).exists():
         yield Finding("FAIL", "port", f"{port} is not there: is the patch plugged in? Serial ports here: {there}")
     elif not os.access(port, os.R_OK | os.W_OK):
-        group = Path(port).group()
-        remedy = f"sudo usermod -aG {group} $USER, then log in again"
-        yield Finding("FAIL", "port", f"{port}: no permission; {remedy}")
+        yield Finding("FAIL", "port", f"{port}: no permission; {_permission(Path(port))}")
     else:
         yield Finding("ok", "port", f"{port} -> {Path(port).resolve()}")
+
+
+def _permission(port: Path) -> str:
+    """How to get it."""
+    try:
+        return f"sudo usermod -aG {port.group()} $USER, then log in again"
+    except KeyError:  # as in a container, which has groups of its own
+        number = port.stat().st_gid
+        named = f"sudo groupadd --gid {number} serial && sudo usermod -aG serial $USER, then log in again"
+        return f"its group {number} has no name here: {named}; in a container: --group-add {number}"
 
 
 def _link(config: Config, *, as_configured: bool, quiet: bool) -> Iterator[Finding]:
@@ -141,7 +150,10 @@ def _link(config: Config, *, as_configured: bool, quiet: bool) -> Iterator[Findi
     try:
         heard = overhear(patch, (lambda _: None) if quiet else _tell)
     except (OSError, PortError, termios.error) as error:
-        yield Finding("note", "link", f"{patch.port}: cannot be listened to ({error}); is the daemon reading it?")
+        if getattr(error, "errno", None) == errno.EWOULDBLOCK:  # somebody has it for himself
+            yield Finding("note", "link", f"{patch.port}: cannot be listened to ({error}); is the daemon reading it?")
+        else:
+            yield Finding("FAIL", "link", f"{patch.port}: cannot be listened to ({error}); is it a serial port?")
         return
     if not heard.guess:
         yield Finding("FAIL", "link", f"{patch.port}: {_nothing_known(heard)}")

@@ -27,7 +27,7 @@ from rhythmd.records.cutting import Strip, between
 from rhythmd.records.exports import FORMATS
 from rhythmd.records.form import record_name
 from rhythmd.records.hour import hours
-from rhythmd.records.keeping import read_all, read_kept, write_record
+from rhythmd.records.keeping import read_all, read_kept, what_is_spoiled, write_record
 from rhythmd.records.times import times
 
 STDOUT = Path("-")
@@ -86,6 +86,9 @@ def _found(folder: Path, what: str) -> Strip:
     if kept is None:
         raise RecordError(f"{what}: neither an alert in {folder / 'strips'} nor FROM:TO; `rhythmd export` lists both")
     found = strip(what, folder)
+    if found is None and kept.signal in {"whole", "part"}:
+        spoiled = what_is_spoiled(folder / "strips" / kept.name)
+        raise RecordError(f"{spoiled}; restore it from a copy, or export its time as FROM:TO")
     if found is None:
         raise RecordError(f"{what}: noted, but without signal: the recorder was not running, or nothing came to it")
     return replace(found, about=replace(found.about, name=kept.name))

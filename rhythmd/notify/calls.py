@@ -12,7 +12,7 @@ from rhythmd.notify.config import DAEMON_LOST, Rule
 from rhythmd.notify.rules import Case, Notice, answered, begun, due, heard_again, pictured, rule_for
 
 FORGOTTEN_AFTER_S = 10.0
-"""A daemon that was started anew does not know of what had closed before: nobody could acknowledge it any more."""
+"""A daemon whose ledger began anew does not know of what had closed before: nobody could acknowledge it any more."""
 
 MOST_CASES = 500
 """Of those that nobody ever answers, the oldest closed ones are given up beyond so many."""

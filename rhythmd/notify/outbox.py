@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from daemon.config import ConfigError
-from daemon.ledger import connect
+from daemon.database import connect
 from daemon.store import state_directory
 from rhythmd.notify.pace import Waiting
 from rhythmd.notify.rules import Case, Notice

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -93,16 +93,35 @@ def write_record(path: Path, strip: Strip) -> None:
 
 
 def read_record(path: Path, kept: Kept | None = None) -> Strip | None:
-    """A strip that is on disk; None where none is."""
+    """A strip that is on disk; None where none is, or not all of it can be read."""
     try:
-        about, _, _ = form.read_about(path.with_name(f"{path.name}.hea"))
-        counts = np.fromfile(path.with_name(f"{path.name}.dat"), "<i2").astype(np.int16)
-        marks = decode(path.with_name(f"{path.name}.{form.ANNOTATOR}").read_bytes())
+        about, counts, marks = (read(path.with_name(f"{path.name}{suffix}")) for suffix, read in _PARTS.items())
     except (OSError, ValueError):  # AnnotationError is a ValueError
         return None
     return Strip(
         about, counts, tuple(marks), kept.newest if kept else None, whole=kept is None or kept.signal == "whole"
     )
+
+
+def what_is_spoiled(path: Path) -> str | None:
+    """The file for which a strip cannot be read, and why; None where it can."""
+    for suffix, read in _PARTS.items():
+        part = path.with_name(f"{path.name}{suffix}")
+        try:
+            read(part)
+        except OSError as error:
+            return f"{part}: {error.strerror}"
+        except ValueError as error:
+            return f"{part}: cannot be read ({error})"
+    return None
+
+
+_PARTS: dict[str, Callable[[Path], Any]] = {
+    ".hea": lambda file: form.read_about(file)[0],
+    ".dat": lambda file: np.fromfile(file, "<i2").astype(np.int16),
+    f".{form.ANNOTATOR}": lambda file: decode(file.read_bytes()),
+}
+"""What a strip is read from."""
 
 
 def index(folder: Path) -> None:
