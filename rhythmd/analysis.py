@@ -189,7 +189,7 @@ def write_annotations(
     )
     marks = (Annotation(max(0, rates.source_index(r_peak)), letter) for r_peak, letter in beats)
     merged = merge(changes, marks, key=lambda mark: mark.sample)  # at one sample the rhythm first
-    _write(directory / f"{recording.name}.rhy", encoded(merged, rate_hz=recording.rate_hz))
+    write_whole(directory / f"{recording.name}.rhy", encoded(merged, rate_hz=recording.rate_hz))
 
 
 def write_alerts(alerts: Iterable[AlertEvent], recording: Source, directory: Path) -> None:
@@ -202,10 +202,10 @@ def write_alerts(alerts: Iterable[AlertEvent], recording: Source, directory: Pat
         topic = topic_of(event)
         numbers[topic] += 1
         lines += encode(alert_message(event, patch=recording.name, seq=numbers[topic], line=line)) + b"\n"
-    _write(directory / f"{recording.name}.alerts.jsonl", lines)
+    write_whole(directory / f"{recording.name}.alerts.jsonl", lines)
 
 
-def _write(path: Path, data: bytes | bytearray) -> None:
+def write_whole(path: Path, data: bytes | bytearray) -> None:
     """Whole or not at all: who is interrupted leaves no half."""
     new = path.with_name(f".{path.name}.new")
     new.write_bytes(data)

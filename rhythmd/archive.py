@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,14 +19,21 @@ from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Judge
 from engines.backend import Backend, open_backend
+from engines.model import Model
 from rhythmd import unfinished
-from rhythmd.analysis import Hearing, Said, Source, blocks, write_alerts, write_annotations
-from rhythmd.evaluation.store import Maker, source_of
+from rhythmd.analysis import Hearing, Said, Source, blocks, write_alerts, write_annotations, write_whole
+from rhythmd.batch.figures import figures
+from rhythmd.batch.files import Files, files_of
+from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, Recording, find
 from rhythmd.unfinished import Unfinished
 
 PUT_AWAY_S = 10.0
 """So much work is lost at most when the power fails; to put away costs some milliseconds."""
+
+FACTS = ".analysis.json"
+RESULTS = (".rhy", ".alerts.jsonl", FACTS)
+"""What a record's name is followed by."""
 
 Outcome = Literal["done", "there already", "stopped"]
 
@@ -62,6 +70,8 @@ class Job:
     directory: Path
     config: Config
     again: bool = False  # though it is there already
+    known: dict[str, Any] | None = None  # what made the results that are there, where these are not in `directory`
+    as_good: tuple[Config, ...] = ()  # what was made by one of these need not be made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +82,75 @@ class Watch:
     stop: Callable[[], bool] = lambda: False
 
 
-def do(job: Job, watch: Watch | None = None) -> Outcome:
+def do(job: Job, watch: Watch | None = None, engine: Backend | None = None) -> Outcome:
     """Analyse, from where it was left, and write the results. Raises RecordError.
 
     The results are those of an analysis that was never interrupted, byte for byte. `<record>.analysis.json`, written
-    last, says what made them: with the same record, model, configuration and program there is nothing to do.
+    last, says what made them: with the same record, model, configuration and program there is nothing to do. An
+    `engine` that is lent must be the configuration's; what it remembers is forgotten.
     """
     watch = watch or Watch()
-    recording = find(job.record, job.lead)
-    key = _key(job, recording)
-    hours = recording.samples / recording.rate_hz / 3600
-    facts = job.directory / f"{recording.name}.analysis.json"
-    if not job.again and _is_there(facts, key, job.directory / recording.name):
-        watch.heard(hours)
-        return "there already"
-    model = find_model(job.config.engine.model)
-    with open_backend(job.config.engine.backend, model) as engine:
-        judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
-        begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
-        try:
-            findings = _hear(recording, begun, engine, job.directory / f".{recording.name}.unfinished", key, watch)
-        except OSError as error:
-            raise _unwritable(job, error) from None
+    with files_of(job.record) as files:
+        recording = find(files.record, job.lead)
+        key = _key(job.config, recording, files)
+        duration_s = recording.samples / recording.rate_hz
+        if not job.again and _is_there(job, recording, key):
+            watch.heard(duration_s / 3600)
+            return "there already"
+        files.fetch()
+        findings = _found(job, recording, key, watch, engine)
     if findings is None:
         return "stopped"
+    said = figures(findings.letters, findings.alerts.values(), findings.episodes.values(), duration_s)
+    facts = job.directory / f"{recording.name}{FACTS}"
     try:
         facts.unlink(missing_ok=True)  # until the new ones are whole, nothing may vouch for the old ones
         write_annotations(findings.beats, findings.episodes.values(), recording, job.directory)
         write_alerts(findings.alerts.values(), recording, job.directory)
-        facts.write_text(json.dumps(key | {"hours": round(hours, 3), "beats": len(findings.r_peaks)}, indent=1) + "\n")
+        facts.write_text(json.dumps(key | {"engine": job.config.engine.backend} | said, indent=1) + "\n")
         (job.directory / f".{recording.name}.unfinished").unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(job, error) from None
     return "done"
+
+
+def facts_of(directory: Path, name: str) -> dict[str, Any] | None:
+    """What made the results that are there, and their figures; None if they are not whole."""
+    try:
+        found: dict[str, Any] = json.loads((directory / f"{name}{FACTS}").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if all((directory / f"{name}{suffix}").exists() for suffix in RESULTS) else None
+
+
+def place(job: Job, name: str, results: Sequence[bytes]) -> None:
+    """Put results that were made elsewhere where `do` would have put them. Raises RecordError."""
+    facts = job.directory / f"{name}{FACTS}"
+    try:
+        facts.unlink(missing_ok=True)  # as in `do`
+        for suffix, data in zip(RESULTS, results, strict=True):
+            write_whole(job.directory / f"{name}{suffix}", data)
+        (job.directory / f".{name}.unfinished").unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(job, error) from None
+
+
+def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, lent: Backend | None) -> Findings | None:
+    model = find_model(job.config.engine.model)
+    with _opened(job.config, model, lent) as engine:
+        judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
+        begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
+        try:
+            return _hear(recording, begun, engine, job.directory / f".{recording.name}.unfinished", key, watch)
+        except OSError as error:
+            raise _unwritable(job, error) from None
+
+
+def _opened(config: Config, model: Model, lent: Backend | None) -> AbstractContextManager[Backend]:
+    if lent is None:
+        return open_backend(config.engine.backend, model)
+    lent.forget()
+    return nullcontext(lent)
 
 
 def _unwritable(job: Job, error: OSError) -> RecordError:
@@ -136,20 +182,16 @@ def _hear(
     return findings
 
 
-def _key(job: Job, recording: Source) -> dict[str, Any]:
+def _key(config: Config, recording: Source, files: Files) -> dict[str, Any]:
     """What the results depend on. Another key, other results."""
-    made_by = asdict(Maker.of(job.config))
     if isinstance(recording, Recording):  # it has no length in its header, or no file
         source: dict[str, Any] = {"sha256": sha256(recording.counts.tobytes()).hexdigest()}
     else:
-        source = source_of(Path(recording.path))
-    return {"schema": 1, "lead": recording.lead, "made_by": made_by, "source": source}
+        source = files.source()
+    return {"schema": 2, "lead": recording.lead, "made_by": asdict(Maker.of(config)), "source": source}
 
 
-def _is_there(facts: Path, key: dict[str, Any], prefix: Path) -> bool:
-    try:
-        found = json.loads(facts.read_text())
-    except (OSError, ValueError):
-        return False
-    outputs = [prefix.with_name(f"{prefix.name}{suffix}") for suffix in (".rhy", ".alerts.jsonl")]
-    return found.items() >= json.loads(json.dumps(key)).items() and all(path.exists() for path in outputs)
+def _is_there(job: Job, recording: Source, key: dict[str, Any]) -> bool:
+    found = job.known or facts_of(job.directory, recording.name)
+    keys = [key, *(key | {"made_by": asdict(Maker.of(config))} for config in job.as_good)]
+    return found is not None and any(found.items() >= json.loads(json.dumps(each)).items() for each in keys)
