@@ -1,6 +1,6 @@
 """Judge recordings as the daemon would have, as fast as the machine goes.
 
-rhythmd analyze RECORD... --output-dir DIR [--lead NAME|INDEX] [--jobs N]
+rhythmd analyze RECORD... --output-dir DIR [--lead NAME|INDEX] [--jobs N | --ray ADDRESS]
 
 RECORD is a WFDB record's path without suffix, `shipped` for the one that comes along, a folder (all records beneath it)
 or a list (a file with one record a line, as PhysioNet's RECORDS). Each may be a URL that fsspec knows:
@@ -17,6 +17,13 @@ and for all that lies in DIR:
                           the share that was unfit to judge, versions. With pyarrow installed also summary.parquet
 Interrupted, the same command goes on where it stopped, also within a recording; what is there already and was made by
 the same is left. A record that cannot be read is named, also in DIR/failed.jsonl (record, why); the others are done.
+
+With --ray they are done by a Ray cluster, to the same bytes (pip install 'rhythmd[ray]', here and on each node):
+  rhythmd analyze s3://bucket/study --output-dir out --ray auto              the cluster that this machine belongs to
+  rhythmd analyze /nfs/study --output-dir out --ray 10.0.0.1:6379            one elsewhere
+  rhythmd analyze study --output-dir out --ray local                         one for this run, on this machine
+Each node must see the records at the same path, or RECORD is a URL; results come back to DIR here. A record whose
+worker is lost is done again by another, from its beginning.
 
 Exit codes: 0 all done, 3 some records failed, 2 something to mend before any can be done, 130 stopped.
 """
@@ -56,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes on this machine (default: %(default)s)",
     )
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster (HOST:PORT or auto), or local")
     parser.add_argument("--config", type=Path, metavar="FILE", help="thresholds and engine, as for `rhythmd run`")
     parser.add_argument("--again", action="store_true", help="also what is there already")
 
@@ -95,8 +103,17 @@ def run(args: argparse.Namespace) -> int:
 def _doing(
     args: argparse.Namespace, jobs: list[Job], shared: processes.Shared, bar: Any
 ) -> Iterator[Iterator[processes.Done]]:
-    with processes.interrupts(shared):
-        yield processes.all_done(jobs, args.jobs, shared, _showing(bar))
+    if args.ray is None:
+        with processes.interrupts(shared):
+            yield processes.all_done(jobs, args.jobs, shared, _showing(bar))
+        return
+    from rhythmd.batch import cluster
+
+    def tell(line: str) -> None:
+        bar.write(f"rhythmd: {line}", file=sys.stderr)
+
+    with cluster.connected(args.ray, args.jobs), processes.interrupts(shared):  # in this order: Ray sets handlers too
+        yield cluster.all_done(jobs, shared, _showing(bar), tell)
 
 
 def _list(path: Path, failed: dict[str, str]) -> None:
