@@ -21,6 +21,8 @@ from daemon.judge import Judge
 from engines.backend import Backend, open_backend
 from engines.model import Model
 from rhythmd import unfinished
+from rhythmd.ahead import Ahead, Pace
+from rhythmd.ahead import opened as opened_ahead
 from rhythmd.analysis import Hearing, Said, Source, blocks, write_alerts, write_annotations, write_whole
 from rhythmd.batch.figures import figures
 from rhythmd.batch.files import Files, files_of
@@ -30,6 +32,9 @@ from rhythmd.unfinished import Unfinished
 
 PUT_AWAY_S = 10.0
 """So much work is lost at most when the power fails; to put away costs some milliseconds."""
+
+LONG_S = 3600.0
+"""A shorter recording is done before another process has begun."""
 
 FACTS = ".analysis.json"
 RESULTS = (".rhy", ".alerts.jsonl", FACTS)
@@ -71,6 +76,7 @@ class Job:
     config: Config
     again: bool = False  # though it is there already
     known: dict[str, Any] | None = None  # what made the results that are there, where these are not in `directory`
+    ahead: bool = False  # if it is long, the network runs in a process of its own: there is a core for it
     as_good: tuple[Config, ...] = ()  # what was made by one of these need not be made again
 
 
@@ -137,7 +143,8 @@ def place(job: Job, name: str, results: Sequence[bytes]) -> None:
 
 def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, lent: Backend | None) -> Findings | None:
     model = find_model(job.config.engine.model)
-    with _opened(job.config, model, lent) as engine:
+    ahead = job.ahead and recording.samples / recording.rate_hz >= LONG_S
+    with opened_ahead(job.config.engine) if ahead else _opened(job.config, model, lent) as engine:
         judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
         begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
         try:
@@ -162,21 +169,24 @@ def _hear(
 ) -> Findings | None:
     """All of it, from what was put away or from the beginning; None if it was stopped."""
     at = unfinished.load(path, key, engine) or begun
-    hearing, findings = at.hearing, at.findings
+    findings = at.findings
+    pace = Pace(at.hearing, engine if isinstance(engine, Ahead) else None)
     hour_samples = 3600 * recording.rate_hz
     watch.heard(at.next / hour_samples)
     put_away_s = monotonic()
     for start, ecg_mv, saturated in blocks(recording, at.next):
         stopped = watch.stop()
         if start > at.next and (stopped or monotonic() - put_away_s > PUT_AWAY_S):
-            unfinished.save(path, key, Unfinished(start, hearing, findings), engine)
+            for said in pace.catch_up():
+                findings.note(said)
+            unfinished.save(path, key, Unfinished(start, at.hearing, findings), engine)
             put_away_s = monotonic()
         if stopped:
             return None
-        for said in hearing.block(start, ecg_mv, saturated):
+        for said in pace.block(start, ecg_mv, saturated):
             findings.note(said)
         watch.heard(len(ecg_mv) / hour_samples)
-    for said in hearing.finish(recording.samples):
+    for said in pace.finish(recording.samples):
         findings.note(said)
     assert isinstance(findings, Findings)
     return findings

@@ -72,7 +72,10 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config) if args.config else Config()
     find_model(config.engine.model)  # a bad model is one error, not one for each record
     records = asked(args.records)
-    jobs = [Job(each.record, args.lead, args.output_dir / each.under, config, args.again) for each in records]
+    idle = args.ray is None and args.jobs >= 2 * len(records)  # a core beside each record's own
+    jobs = [
+        Job(each.record, args.lead, args.output_dir / each.under, config, args.again, ahead=idle) for each in records
+    ]
     try:
         for directory in {args.output_dir, *(job.directory for job in jobs)}:
             directory.mkdir(parents=True, exist_ok=True)
