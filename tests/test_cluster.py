@@ -25,14 +25,33 @@ STARTED: list[subprocess.Popen[str]] = []
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 
 
+FAULTS = """
+import os, sys
+if any("default_worker" in word for word in sys.orig_argv):
+    from engines.errors import EngineError
+    from rhythmd.batch import worker
+    do = worker.do
+    def faulty(job, *args, **more):
+        if job.record.endswith("poison"):
+            os._exit(1)
+        if job.record.endswith("breaks"):
+            raise EngineError("the GPU has fallen off the bus")
+        return do(job, *args, **more)
+    worker.do = faulty
+"""
+"""What Python runs at its start on each node: two records that do harm."""
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path_factory) -> Iterator[Any]:
     """One node; what a test adds it also removes."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'rhythmd[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    started = Cluster(initialize_head=True, head_node_args=NODE)
+    faults = tmp_path_factory.mktemp("faults")
+    (faults / "sitecustomize.py").write_text(FAULTS)
+    started = Cluster(initialize_head=True, head_node_args={**NODE, "env_vars": {"PYTHONPATH": str(faults)}})
     yield started
     started.shutdown()
 
@@ -177,6 +196,24 @@ def test_a_node_with_other_sources_is_left_out(cluster, archive, expected, tmp_p
         cluster.remove_node(node)
     assert (code, said.count("has other sources or another model; install the same as here")) == (3, 1), said
     assert files_of(tmp_path / "out") == expected
+
+
+def test_a_record_that_its_workers_die_of_is_named_and_the_others_are_done(cluster, archive, tmp_path):
+    records = tmp_path / "records"
+    records.write_text(f"{archive}/r0\n{archive}/poison\n{archive}/r2\n")
+    code, said = said_by(start(archive, tmp_path, "--ray", cluster.address, given=str(records)))
+    assert (code, said.count("a worker was lost"), said.count("poison: 3 workers were lost with it")) == (3, 2, 1), said
+    assert [json.loads(line)["record"] for line in (tmp_path / "failed.jsonl").read_text().splitlines()] == [
+        f"{archive}/poison"
+    ]
+    assert sorted(path.name for path in tmp_path.glob("*.rhy")) == ["r0.rhy", "r2.rhy"]
+
+
+def test_a_node_whose_engine_breaks_is_left_out_and_where_none_is_left_it_ends(cluster, archive, tmp_path):
+    code, said = said_by(start(archive, tmp_path, "--ray", cluster.address, given=str(archive / "breaks")))
+    assert (code, said.count("\n")) == (2, 3), said
+    assert "is left out: the GPU has fallen off the bus" in said
+    assert "no node is left that could do it; once one is, the same command goes on" in said
 
 
 REFUSED = {

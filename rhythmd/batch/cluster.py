@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any
 
 from daemon.config import Config, ConfigError
+from engines.errors import EngineError
 from rhythmd.archive import Job, facts_of, place
 from rhythmd.batch.processes import Done, Shared, one_line
 from rhythmd.batch.worker import Opened, Reply, Worker
@@ -108,9 +109,11 @@ def all_done(
             hand, job = working.pop(answer)
             try:
                 reply = crew.get(answer)
-            except RayTaskError:
-                raise  # a bug in rhythmd: its trace says where
-            except RayError:
+            except RayError as error:
+                if isinstance(error, RayTaskError):
+                    if not isinstance(error.cause, EngineError):
+                        raise  # a bug in rhythmd: its trace says where
+                    crew.leave_out(hand, str(error.cause))  # or it would break over one record after another
                 crew.lost(hand)
                 lost[job.record] += 1
                 if lost[job.record] < MOST_LOST:
@@ -212,16 +215,16 @@ class _Crew:
             self.lost(hand)
             self._failed[hand.node_id] += 1
             if self._failed[hand.node_id] == MOST_LOST:
-                self._leave_out(hand, f"{one_line(str(error))[-200:]}; is rhythmd installed there, and does it import?")
+                self.leave_out(hand, f"{one_line(str(error))[-200:]}; is rhythmd installed there, and does it import?")
             return
         if opened.maker == self._maker:
             self.idle.append(hand)
             return
         self.lost(hand)
         made = opened.maker and f"rhythmd {opened.maker.rhythmd} there has other sources or another model"
-        self._leave_out(hand, opened.wrong or f"{made}; install the same as here")
+        self.leave_out(hand, opened.wrong or f"{made}; install the same as here")
 
-    def _leave_out(self, hand: _Hand, why: str) -> None:
+    def leave_out(self, hand: _Hand, why: str) -> None:
         if hand.node_id not in self._refused:
             self._refused.add(hand.node_id)
             self._tell(f"{hand.node} is left out: {one_line(why)}")
