@@ -30,14 +30,18 @@ PER_MV = 400
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one run, all its processes together."""
+class Used:
+    """By a command, all its processes together."""
 
-    hours: float
-    jobs: int
     wall_s: float
     cpu_s: float
     memory_mb: float  # at the most
+
+
+@dataclass(frozen=True)
+class Cost(Used):
+    hours: float
+    jobs: int
 
     @property
     def hour_s(self) -> float:
@@ -59,17 +63,22 @@ def write_long(folder: Path, name: str, hours: float) -> Path:
 def measure(hours: float, jobs: int) -> Cost:
     with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
         record = write_long(Path(folder), "long", hours)
-        command = [sys.executable, "-m", "rhythmd", "analyze", str(record), "--output-dir", folder, "--jobs", str(jobs)]
-        before, began_s, most_mb = os.times(), monotonic(), 0.0
-        process = subprocess.Popen(command)
-        while process.poll() is None:
-            most_mb = max(most_mb, sum(map(_memory_mb, _family(process.pid))))
-            sleep(LOOK_S)
-        if process.returncode:
-            raise SystemExit(process.returncode)
-        wall_s, after = monotonic() - began_s, os.times()
-        cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
-        return Cost(hours, jobs, wall_s, cpu_s, most_mb)
+        used = used_by("analyze", str(record), "--output-dir", folder, "--jobs", str(jobs))
+        return Cost(**vars(used), hours=hours, jobs=jobs)
+
+
+def used_by(*arguments: str) -> Used:
+    """What `rhythmd ARGUMENTS` takes."""
+    before, began_s, most_mb = os.times(), monotonic(), 0.0
+    process = subprocess.Popen([sys.executable, "-m", "rhythmd", *arguments])
+    while process.poll() is None:
+        most_mb = max(most_mb, sum(map(_memory_mb, _family(process.pid))))
+        sleep(LOOK_S)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    wall_s, after = monotonic() - began_s, os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return Used(wall_s, cpu_s, most_mb)
 
 
 def _family(pid: int) -> Iterator[int]:
