@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +37,7 @@ LONG_S = 3600.0
 """A shorter recording is done before another process has begun."""
 
 FACTS = ".analysis.json"
+SCHEMA = 2  # of these
 RESULTS = (".rhy", ".alerts.jsonl", FACTS)
 """What a record's name is followed by."""
 
@@ -88,12 +89,32 @@ class Watch:
     stop: Callable[[], bool] = lambda: False
 
 
-def do(job: Job, watch: Watch | None = None, engine: Backend | None = None) -> Outcome:
+class Held:
+    """An engine that is opened when it is first needed, and kept for the next recording."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stack = ExitStack()
+        self._engine: Backend | None = None
+
+    def engine(self) -> Backend:
+        """One that remembers nothing. Raises EngineError."""
+        if self._engine is None:
+            chosen = self._config.engine
+            self._engine = self._stack.enter_context(open_backend(chosen.backend, find_model(chosen.model)))
+        self._engine.forget()
+        return self._engine
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def do(job: Job, watch: Watch | None = None, held: Held | None = None) -> Outcome:
     """Analyse, from where it was left, and write the results. Raises RecordError.
 
     The results are those of an analysis that was never interrupted, byte for byte. `<record>.analysis.json`, written
     last, says what made them: with the same record, model, configuration and program there is nothing to do. An
-    `engine` that is lent must be the configuration's; what it remembers is forgotten.
+    engine that is `held` must be the configuration's.
     """
     watch = watch or Watch()
     with files_of(job.record) as files:
@@ -104,7 +125,7 @@ def do(job: Job, watch: Watch | None = None, engine: Backend | None = None) -> O
             watch.heard(duration_s / 3600)
             return "there already"
         files.fetch()
-        findings = _found(job, recording, key, watch, engine)
+        findings = _found(job, recording, key, watch, held)
     if findings is None:
         return "stopped"
     said = figures(findings.letters, findings.alerts.values(), findings.episodes.values(), duration_s)
@@ -126,7 +147,11 @@ def facts_of(directory: Path, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads((directory / f"{name}{FACTS}").read_text())
     except (OSError, ValueError):
         return None
-    return found if all((directory / f"{name}{suffix}").exists() for suffix in RESULTS) else None
+    return (
+        found
+        if found.get("schema") == SCHEMA and all((directory / f"{name}{suffix}").exists() for suffix in RESULTS)
+        else None
+    )
 
 
 def place(job: Job, name: str, results: Sequence[bytes]) -> None:
@@ -141,10 +166,10 @@ def place(job: Job, name: str, results: Sequence[bytes]) -> None:
         raise _unwritable(job, error) from None
 
 
-def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, lent: Backend | None) -> Findings | None:
+def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, held: Held | None) -> Findings | None:
     model = find_model(job.config.engine.model)
     ahead = job.ahead and recording.samples / recording.rate_hz >= LONG_S
-    with opened_ahead(job.config.engine) if ahead else _opened(job.config, model, lent) as engine:
+    with opened_ahead(job.config.engine) if ahead else _opened(job.config, model, held) as engine:
         judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
         begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
         try:
@@ -153,11 +178,8 @@ def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, lent:
             raise _unwritable(job, error) from None
 
 
-def _opened(config: Config, model: Model, lent: Backend | None) -> AbstractContextManager[Backend]:
-    if lent is None:
-        return open_backend(config.engine.backend, model)
-    lent.forget()
-    return nullcontext(lent)
+def _opened(config: Config, model: Model, held: Held | None) -> AbstractContextManager[Backend]:
+    return nullcontext(held.engine()) if held else open_backend(config.engine.backend, model)
 
 
 def _unwritable(job: Job, error: OSError) -> RecordError:
@@ -198,7 +220,7 @@ def _key(config: Config, recording: Source, files: Files) -> dict[str, Any]:
         source: dict[str, Any] = {"sha256": sha256(recording.counts.tobytes()).hexdigest()}
     else:
         source = files.source()
-    return {"schema": 2, "lead": recording.lead, "made_by": asdict(Maker.of(config)), "source": source}
+    return {"schema": SCHEMA, "lead": recording.lead, "made_by": asdict(Maker.of(config)), "source": source}
 
 
 def _is_there(job: Job, recording: Source, key: dict[str, Any]) -> bool:

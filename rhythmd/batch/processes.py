@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ctypes import c_bool, c_double
 from multiprocessing import get_context
 
-from daemon.config import ConfigError
-from rhythmd.archive import Job, Outcome, Watch, do
+from daemon.config import Config, ConfigError
+from rhythmd.archive import Held, Job, Outcome, Watch, do
 from rhythmd.recording import RecordError
 
 LOOK_S = 0.2
@@ -49,10 +49,13 @@ def all_done(jobs: list[Job], workers: int, shared: Shared, show: Callable[[floa
             watch.heard(hours)
             show(sum(shared.hours))
 
-        for job in jobs:
-            yield _tried(job, Watch(heard, watch.stop))
+        with closing(Held(jobs[0].config)) as held:
+            for job in jobs:
+                yield _tried(job, Watch(heard, watch.stop), held)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), initializer=_become_worker, initargs=(shared,)) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), initializer=_become_worker, initargs=(shared, jobs[0].config)
+    ) as pool:
         left: set[Future[Done]] = {pool.submit(_work, job) for job in jobs}
         while left:
             done, left = wait(left, LOOK_S, FIRST_COMPLETED)
@@ -69,28 +72,29 @@ def one_line(text: str) -> str:
     return " ".join(text.split())  # whatever a parser says
 
 
-def _tried(job: Job, watch: Watch) -> Done:
+def _tried(job: Job, watch: Watch, held: Held) -> Done:
     if watch.stop():
         return job, "stopped", ""
     try:
-        return job, do(job, watch), ""
+        return job, do(job, watch, held), ""
     except RecordError as error:
         return job, None, one_line(str(error))
 
 
-_in_worker: Shared | None = None
+_in_worker: tuple[Shared, Held] | None = None
 
 
-def _become_worker(shared: Shared) -> None:
+def _become_worker(shared: Shared, config: Config) -> None:
     global _in_worker  # noqa: PLW0603 - a worker's one place between its start and its jobs
-    _in_worker = shared
+    _in_worker = shared, Held(config)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the first process stops the others
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _work(job: Job) -> Done:
     assert _in_worker is not None
-    return _tried(job, _in_worker.watch())
+    shared, held = _in_worker
+    return _tried(job, shared.watch(), held)
 
 
 @contextmanager

@@ -6,17 +6,14 @@ Knows nothing of Ray, which imports it on each node from the rhythmd that is ins
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from daemon.app import find_model
 from daemon.config import Config
-from engines.backend import Backend, open_backend
 from engines.errors import EngineError
-from rhythmd.archive import RESULTS, Job, Outcome, Watch, do
+from rhythmd.archive import RESULTS, Held, Job, Outcome, Watch, do
 from rhythmd.batch.files import is_url
 from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, name_of
@@ -45,25 +42,21 @@ class Worker:
         self._asked = config
         self._config = config if gpu else on_cpu(config)
         self._host = host
-        self._stack = ExitStack()
-        self._engine: Backend | None = None
+        self._held = Held(self._config)
 
     def open(self) -> Opened:
-        if self._engine:
-            return Opened(Maker.of(self._asked))
         try:
-            model = find_model(self._config.engine.model)
-            self._engine = self._stack.enter_context(open_backend(self._config.engine.backend, model))
-            return Opened(Maker.of(self._asked))
+            self._held.engine()
         except EngineError as error:
             return Opened(None, str(error))
+        return Opened(Maker.of(self._asked))
 
     def do(self, job: Job) -> Reply:
         heard: list[float] = []  # hours
         with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
             here = replace(job, directory=Path(folder), config=self._config, as_good=(self._asked, on_cpu(self._asked)))
             try:
-                outcome = do(here, Watch(heard.append), self._engine)
+                outcome = do(here, Watch(heard.append), self._held)
             except RecordError as error:
                 unseen = "" if is_url(job.record) else f" at {self._host}; each node must see it there, or give a URL"
                 hint = unseen if "no such record" in str(error) else ""
