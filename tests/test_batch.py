@@ -190,13 +190,12 @@ def test_burden_is_the_share_of_the_time_and_what_overlaps_counts_once():
 
 
 def test_the_summary_has_a_row_for_each_record_that_is_whole(database, tmp_path):
-    output = tmp_path / "output"
-    for each in asked([str(database)]):
+    records, output = asked([str(database)]), tmp_path / "output"
+    for each in records:
         (output / each.under).mkdir(parents=True, exist_ok=True)
         do(Job(each.record, None, output / each.under, Config()))
     (output / "p1" / "200.rhy").unlink()
-    (output / "old.analysis.json").write_text(json.dumps({"schema": 1}))
-    written = write_summary(output)
+    written = write_summary(output, records)
     assert written[0] == output / "summary.csv"
     with written[0].open() as file:
         table = list(csv.DictReader(file))
@@ -207,8 +206,8 @@ def test_the_summary_has_a_row_for_each_record_that_is_whole(database, tmp_path)
     assert table[0]["engine"] == "onnxruntime"
 
 
-def test_the_summary_as_parquet_is_the_same_table(database, tmp_path):
+def test_the_summary_as_parquet_is_the_same_table(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install pyarrow")
-    do(Job(f"{database}/100", None, tmp_path, Config()))
-    assert write_summary(tmp_path)[1:] == [tmp_path / "summary.parquet"]
-    assert parquet.read_table(tmp_path / "summary.parquet").to_pylist() == list(rows(tmp_path))
+    do(Job("shipped", "0", tmp_path, Config()))
+    assert write_summary(tmp_path, [Asked("shipped")])[1:] == [tmp_path / "summary.parquet"]
+    assert parquet.read_table(tmp_path / "summary.parquet").to_pylist() == list(rows(tmp_path, [Asked("shipped")]))

@@ -1,4 +1,4 @@
-"""A table of what lies in an output directory, one row a record: `summary.csv`, and `summary.parquet` with pyarrow.
+"""A table of what was asked for, one row a record: `summary.csv`, and `summary.parquet` with pyarrow.
 
 All of it comes from the small files that say what made each record's results; signals and annotations stay closed.
 """
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from daemon.kinds import KINDS
-from rhythmd.archive import FACTS, facts_of
+from rhythmd.archive import facts_of
 from rhythmd.batch.figures import LETTERS
+from rhythmd.batch.records import Asked
+from rhythmd.recording import name_of
 
 NEVER_OF_A_RECORDING = {"patch_lost", "engine_failing", "storage_failing"}
 BURDENS = [kind for kind in KINDS if kind not in NEVER_OF_A_RECORDING]
@@ -21,9 +23,9 @@ VERSIONS = ("model", "rhythmd", "code", "config")
 Row = dict[str, str | int | float]
 
 
-def write_summary(directory: Path) -> list[Path]:
-    """Returns what was written. Raises OSError."""
-    table = list(rows(directory))
+def write_summary(directory: Path, asked: Iterable[Asked]) -> list[Path]:
+    """Of those whose results are there, in the order of their names. Returns what was written. Raises OSError."""
+    table = list(rows(directory, asked))
     if not table:
         return []
     plain = directory / "summary.csv"
@@ -34,13 +36,10 @@ def write_summary(directory: Path) -> list[Path]:
     return [plain, *_as_parquet(table, directory / "summary.parquet")]
 
 
-def rows(directory: Path) -> Iterator[Row]:
-    """In the order of their names. What another version of this program left without figures has no row."""
-    for path in sorted(directory.rglob(f"*{FACTS}")):
-        name = path.name.removesuffix(FACTS)
-        facts = facts_of(path.parent, name)
-        if facts and "burden" in facts:
-            yield _row((path.parent / name).relative_to(directory).as_posix(), facts)
+def rows(directory: Path, asked: Iterable[Asked]) -> Iterator[Row]:
+    for under, name in sorted((each.under, name_of(each.record)) for each in asked):
+        if facts := facts_of(directory / under, name):
+            yield _row(f"{under}/{name}".lstrip("/"), facts)
 
 
 def _row(record: str, facts: dict[str, Any]) -> Row:

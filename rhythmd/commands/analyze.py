@@ -12,7 +12,7 @@ For each, DIR gets at the record's own sampling frequency:
   <record>.alerts.jsonl   one object per alert, the fields of the published one; `raised_sample` is when the daemon
                           would have published it, `end_sample` is null while it is open
   <record>.analysis.json  what made them: record, model, configuration, program; and the figures for the summary
-and for all that lies in DIR:
+and for all of them:
   summary.csv             one row a record: hours, beats by class, count of each arrhythmia and its share of the time,
                           the share that was unfit to judge, versions. With pyarrow installed also summary.parquet
 Interrupted, the same command goes on where it stopped, also within a recording; what is there already and was made by
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
                 failed[job.record] = wrong
                 bar.write(f"rhythmd: {wrong}", file=sys.stderr)
     _list(args.output_dir / "failed.jsonl", failed)
-    _summarise(args.output_dir)
+    _summarise(args.output_dir, records)
     if left := outcomes["there already"]:
         print(f"{left} there already, made by the same; --again does them again", file=sys.stderr)
     if shared.stop.value:
@@ -128,9 +128,9 @@ def _list(path: Path, failed: dict[str, str]) -> None:
         print(f"rhythmd: {path}: {error.strerror}; what failed is not listed there", file=sys.stderr)
 
 
-def _summarise(directory: Path) -> None:
+def _summarise(directory: Path, records: list[Asked]) -> None:
     try:
-        write_summary(directory)
+        write_summary(directory, records)
     except OSError as error:
         print(f"rhythmd: {directory}/summary.csv: {error.strerror}; there is no summary", file=sys.stderr)
 
