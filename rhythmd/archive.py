@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -147,11 +148,8 @@ def facts_of(directory: Path, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads((directory / f"{name}{FACTS}").read_text())
     except (OSError, ValueError):
         return None
-    return (
-        found
-        if found.get("schema") == SCHEMA and all((directory / f"{name}{suffix}").exists() for suffix in RESULTS)
-        else None
-    )
+    whole = found.get("schema") == SCHEMA and all((directory / f"{name}{suffix}").exists() for suffix in RESULTS)
+    return found if whole else None
 
 
 def place(job: Job, name: str, results: Sequence[bytes]) -> None:
@@ -225,5 +223,7 @@ def _key(config: Config, recording: Source, files: Files) -> dict[str, Any]:
 
 def _is_there(job: Job, recording: Source, key: dict[str, Any]) -> bool:
     found = job.known or facts_of(job.directory, recording.name)
-    keys = [key, *(key | {"made_by": asdict(Maker.of(config))} for config in job.as_good)]
-    return found is not None and any(found.items() >= json.loads(json.dumps(each)).items() for each in keys)
+    if found is None:
+        return False
+    as_good = (key | {"made_by": asdict(Maker.of(config))} for config in job.as_good)  # looked at when needed
+    return any(found.items() >= json.loads(json.dumps(each)).items() for each in chain([key], as_good))
