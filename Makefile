@@ -21,8 +21,10 @@ check: $(VENV)/dev.installed test  ## the tests, the linter and the types
 bench: $(VENV)/dev.installed  ## what it costs: throughput, live load, latency, memory
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench
 
-bench-scale: $(VENV)/dev.installed  ## how CPU, memory and delay grow with patches, 1 to 64: docs/scale.md's table and plot
+bench-scale: $(VENV)/dev.installed  ## what patches (1 to 64), hours (1 to 100) and workers (1, 2) cost: docs/scale.md
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.scale --plot docs/img/scale.svg
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.hours
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.workers
 
 reliability: $(VENV)/dev.installed  ## kill, fill, unplug, crowd, fuzz and run it for a day: about an hour
 	RHYTHMD_RELIABILITY=1 $(BIN)/python -m pytest -s $(RELIABILITY:%=tests/test_%.py)

@@ -75,6 +75,25 @@ def judged(recording: Source, judge: Judge) -> Iterator[Said]:
     yield from hearing.finish(recording.samples)
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A session begins: samples from `gone` to before `to`, at 250 Hz, never came."""
+
+    gone: int
+    to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """From `at` on nothing came any more."""
+
+    at: int
+
+
+Heard = Beat | Window | Quality | Skipped | Silence
+"""What the dsp room passes on; of a beat, that it was found."""
+
+
 class Hearing:
     """One recording's way through the rooms, session by session: as live, a chain begins anew after a long loss.
 
@@ -89,18 +108,38 @@ class Hearing:
         self._end = self._judged_end = 0  # of what the chain has had, and likewise at 250 Hz
 
     def block(self, start: int, ecg_mv: np.ndarray, saturated: np.ndarray) -> Iterator[Said]:
-        for block in self._losses(start, ecg_mv, saturated):
-            yield from self._hear(block)
+        return self.judge(self.listen(start, ecg_mv, saturated))
 
     def finish(self, samples: int) -> Iterator[Said]:
         """The recording is over, after so many samples."""
+        return self.judge(self.listen_to_end(samples))
+
+    def listen(self, start: int, ecg_mv: np.ndarray, saturated: np.ndarray) -> Iterator[Heard]:
+        """The half of it that asks no network, and so can be ahead of the other."""
+        for block in self._losses(start, ecg_mv, saturated):
+            yield from self._hear(block)
+
+    def listen_to_end(self, samples: int) -> Iterator[Heard]:
         for block in self._losses.finish(samples):
             yield from self._hear(block)
         yield from self._finish_session()
         if self._end < samples:
-            yield from self._judge.condition(Condition.SILENT, holds=True, at=self._judged_end)
+            yield Silence(self._judged_end)
 
-    def _hear(self, block: Block) -> Iterator[Said]:
+    def judge(self, heard: Iterable[Heard]) -> Iterator[Said]:
+        for each in heard:
+            if isinstance(each, Beat):
+                yield each
+            elif isinstance(each, Window):
+                yield from self._judge.window(each)
+            elif isinstance(each, Quality):
+                yield from self._judge.quality(each)
+            elif isinstance(each, Skipped):
+                yield from self._judge.skipped(each.gone, each.to)
+            else:
+                yield from self._judge.condition(Condition.SILENT, holds=True, at=each.at)
+
+    def _hear(self, block: Block) -> Iterator[Heard]:
         jumped = self._chain is None or block.start != self._end
         if jumped:
             yield from self._finish_session()
@@ -108,16 +147,15 @@ class Hearing:
         assert self._chain is not None
         clean, events = self._chain(block)
         if jumped:
-            yield from self._judge.skipped(self._judged_end, clean.start)
+            yield Skipped(self._judged_end, clean.start)
         self._end, self._judged_end = block.end, clean.end
         for event in events:
             if isinstance(event, Window) and event.beat:
                 yield event.beat
-            yield from self._judge.quality(event) if isinstance(event, Quality) else self._judge.window(event)
+            yield event
 
-    def _finish_session(self) -> Iterator[Said]:
-        for window in self._chain.finish() if self._chain else []:
-            yield from self._judge.window(window)
+    def _finish_session(self) -> list[Window]:
+        return self._chain.finish() if self._chain else []
 
 
 class Losses:
@@ -189,7 +227,7 @@ def write_annotations(
     )
     marks = (Annotation(max(0, rates.source_index(r_peak)), letter) for r_peak, letter in beats)
     merged = merge(changes, marks, key=lambda mark: mark.sample)  # at one sample the rhythm first
-    _write(directory / f"{recording.name}.rhy", encoded(merged, rate_hz=recording.rate_hz))
+    write_whole(directory / f"{recording.name}.rhy", encoded(merged, rate_hz=recording.rate_hz))
 
 
 def write_alerts(alerts: Iterable[AlertEvent], recording: Source, directory: Path) -> None:
@@ -202,10 +240,10 @@ def write_alerts(alerts: Iterable[AlertEvent], recording: Source, directory: Pat
         topic = topic_of(event)
         numbers[topic] += 1
         lines += encode(alert_message(event, patch=recording.name, seq=numbers[topic], line=line)) + b"\n"
-    _write(directory / f"{recording.name}.alerts.jsonl", lines)
+    write_whole(directory / f"{recording.name}.alerts.jsonl", lines)
 
 
-def _write(path: Path, data: bytes | bytearray) -> None:
+def write_whole(path: Path, data: bytes | bytearray) -> None:
     """Whole or not at all: who is interrupted leaves no half."""
     new = path.with_name(f".{path.name}.new")
     new.write_bytes(data)

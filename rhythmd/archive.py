@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -18,14 +20,27 @@ from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Judge
 from engines.backend import Backend, open_backend
+from engines.model import Model
 from rhythmd import unfinished
-from rhythmd.analysis import Hearing, Said, Source, blocks, write_alerts, write_annotations
-from rhythmd.evaluation.store import Maker, source_of
+from rhythmd.ahead import Ahead, Pace
+from rhythmd.ahead import opened as opened_ahead
+from rhythmd.analysis import Hearing, Said, Source, blocks, write_alerts, write_annotations, write_whole
+from rhythmd.batch.figures import figures
+from rhythmd.batch.files import Files, files_of
+from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, Recording, find
 from rhythmd.unfinished import Unfinished
 
 PUT_AWAY_S = 10.0
 """So much work is lost at most when the power fails; to put away costs some milliseconds."""
+
+LONG_S = 3600.0
+"""A shorter recording is done before another process has begun."""
+
+FACTS = ".analysis.json"
+SCHEMA = 2  # of these
+RESULTS = (".rhy", ".alerts.jsonl", FACTS)
+"""What a record's name is followed by."""
 
 Outcome = Literal["done", "there already", "stopped"]
 
@@ -62,6 +77,9 @@ class Job:
     directory: Path
     config: Config
     again: bool = False  # though it is there already
+    known: dict[str, Any] | None = None  # what made the results that are there, where these are not in `directory`
+    ahead: bool = False  # if it is long, the network runs in a process of its own: there is a core for it
+    as_good: tuple[Config, ...] = ()  # what was made by one of these need not be made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +90,94 @@ class Watch:
     stop: Callable[[], bool] = lambda: False
 
 
-def do(job: Job, watch: Watch | None = None) -> Outcome:
+class Held:
+    """An engine that is opened when it is first needed, and kept for the next recording."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stack = ExitStack()
+        self._engine: Backend | None = None
+
+    def engine(self) -> Backend:
+        """One that remembers nothing. Raises EngineError."""
+        if self._engine is None:
+            chosen = self._config.engine
+            self._engine = self._stack.enter_context(open_backend(chosen.backend, find_model(chosen.model)))
+        self._engine.forget()
+        return self._engine
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def do(job: Job, watch: Watch | None = None, held: Held | None = None) -> Outcome:
     """Analyse, from where it was left, and write the results. Raises RecordError.
 
     The results are those of an analysis that was never interrupted, byte for byte. `<record>.analysis.json`, written
-    last, says what made them: with the same record, model, configuration and program there is nothing to do.
+    last, says what made them: with the same record, model, configuration and program there is nothing to do. An
+    engine that is `held` must be the configuration's.
     """
     watch = watch or Watch()
-    recording = find(job.record, job.lead)
-    key = _key(job, recording)
-    hours = recording.samples / recording.rate_hz / 3600
-    facts = job.directory / f"{recording.name}.analysis.json"
-    if not job.again and _is_there(facts, key, job.directory / recording.name):
-        watch.heard(hours)
-        return "there already"
-    model = find_model(job.config.engine.model)
-    with open_backend(job.config.engine.backend, model) as engine:
-        judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
-        begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
-        try:
-            findings = _hear(recording, begun, engine, job.directory / f".{recording.name}.unfinished", key, watch)
-        except OSError as error:
-            raise _unwritable(job, error) from None
+    with files_of(job.record) as files:
+        recording = find(files.record, job.lead)
+        key = _key(job.config, recording, files)
+        duration_s = recording.samples / recording.rate_hz
+        if not job.again and _is_there(job, recording, key):
+            watch.heard(duration_s / 3600)
+            return "there already"
+        files.fetch()
+        findings = _found(job, recording, key, watch, held)
     if findings is None:
         return "stopped"
+    said = figures(findings.letters, findings.alerts.values(), findings.episodes.values(), duration_s)
+    facts = job.directory / f"{recording.name}{FACTS}"
     try:
         facts.unlink(missing_ok=True)  # until the new ones are whole, nothing may vouch for the old ones
         write_annotations(findings.beats, findings.episodes.values(), recording, job.directory)
         write_alerts(findings.alerts.values(), recording, job.directory)
-        facts.write_text(json.dumps(key | {"hours": round(hours, 3), "beats": len(findings.r_peaks)}, indent=1) + "\n")
+        facts.write_text(json.dumps(key | {"engine": job.config.engine.backend} | said, indent=1) + "\n")
         (job.directory / f".{recording.name}.unfinished").unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(job, error) from None
     return "done"
+
+
+def facts_of(directory: Path, name: str) -> dict[str, Any] | None:
+    """What made the results that are there, and their figures; None if they are not whole."""
+    try:
+        found: dict[str, Any] = json.loads((directory / f"{name}{FACTS}").read_text())
+    except (OSError, ValueError):
+        return None
+    whole = found.get("schema") == SCHEMA and all((directory / f"{name}{suffix}").exists() for suffix in RESULTS)
+    return found if whole else None
+
+
+def place(job: Job, name: str, results: Sequence[bytes]) -> None:
+    """Put results that were made elsewhere where `do` would have put them. Raises RecordError."""
+    facts = job.directory / f"{name}{FACTS}"
+    try:
+        facts.unlink(missing_ok=True)  # as in `do`
+        for suffix, data in zip(RESULTS, results, strict=True):
+            write_whole(job.directory / f"{name}{suffix}", data)
+        (job.directory / f".{name}.unfinished").unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(job, error) from None
+
+
+def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, held: Held | None) -> Findings | None:
+    model = find_model(job.config.engine.model)
+    ahead = job.ahead and recording.samples / recording.rate_hz >= LONG_S
+    with opened_ahead(job.config.engine) if ahead else _opened(job.config, model, held) as engine:
+        judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
+        begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
+        try:
+            return _hear(recording, begun, engine, job.directory / f".{recording.name}.unfinished", key, watch)
+        except OSError as error:
+            raise _unwritable(job, error) from None
+
+
+def _opened(config: Config, model: Model, held: Held | None) -> AbstractContextManager[Backend]:
+    return nullcontext(held.engine()) if held else open_backend(config.engine.backend, model)
 
 
 def _unwritable(job: Job, error: OSError) -> RecordError:
@@ -116,40 +189,41 @@ def _hear(
 ) -> Findings | None:
     """All of it, from what was put away or from the beginning; None if it was stopped."""
     at = unfinished.load(path, key, engine) or begun
-    hearing, findings = at.hearing, at.findings
+    findings = at.findings
+    pace = Pace(at.hearing, engine if isinstance(engine, Ahead) else None)
     hour_samples = 3600 * recording.rate_hz
     watch.heard(at.next / hour_samples)
     put_away_s = monotonic()
     for start, ecg_mv, saturated in blocks(recording, at.next):
         stopped = watch.stop()
         if start > at.next and (stopped or monotonic() - put_away_s > PUT_AWAY_S):
-            unfinished.save(path, key, Unfinished(start, hearing, findings), engine)
+            for said in pace.catch_up():
+                findings.note(said)
+            unfinished.save(path, key, Unfinished(start, at.hearing, findings), engine)
             put_away_s = monotonic()
         if stopped:
             return None
-        for said in hearing.block(start, ecg_mv, saturated):
+        for said in pace.block(start, ecg_mv, saturated):
             findings.note(said)
         watch.heard(len(ecg_mv) / hour_samples)
-    for said in hearing.finish(recording.samples):
+    for said in pace.finish(recording.samples):
         findings.note(said)
     assert isinstance(findings, Findings)
     return findings
 
 
-def _key(job: Job, recording: Source) -> dict[str, Any]:
+def _key(config: Config, recording: Source, files: Files) -> dict[str, Any]:
     """What the results depend on. Another key, other results."""
-    made_by = asdict(Maker.of(job.config))
     if isinstance(recording, Recording):  # it has no length in its header, or no file
         source: dict[str, Any] = {"sha256": sha256(recording.counts.tobytes()).hexdigest()}
     else:
-        source = source_of(Path(recording.path))
-    return {"schema": 1, "lead": recording.lead, "made_by": made_by, "source": source}
+        source = files.source()
+    return {"schema": SCHEMA, "lead": recording.lead, "made_by": asdict(Maker.of(config)), "source": source}
 
 
-def _is_there(facts: Path, key: dict[str, Any], prefix: Path) -> bool:
-    try:
-        found = json.loads(facts.read_text())
-    except (OSError, ValueError):
+def _is_there(job: Job, recording: Source, key: dict[str, Any]) -> bool:
+    found = job.known or facts_of(job.directory, recording.name)
+    if found is None:
         return False
-    outputs = [prefix.with_name(f"{prefix.name}{suffix}") for suffix in (".rhy", ".alerts.jsonl")]
-    return found.items() >= json.loads(json.dumps(key)).items() and all(path.exists() for path in outputs)
+    as_good = (key | {"made_by": asdict(Maker.of(config))} for config in job.as_good)  # looked at when needed
+    return any(found.items() >= json.loads(json.dumps(each)).items() for each in chain([key], as_good))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ SHIPPED = Path(__file__).parent / "aha0201.npz"
 """AHA sample record 0201 (250 Hz, ventricular ectopy), (c) AHA, by way of PhysioNet, ODC-By 1.0. From the source
 archive of wfdb 4.3.0, `tmp_dl_dir/`, first signal and `.atr`; the file itself says so too."""
 
+_SHIPPED_NAME = "0201"
 
 NO_DATE = datetime(1970, 1, 1, tzinfo=timezone.utc)
 """Where a recording without a date begins; WFDB knows no time zone, so dates are taken as UTC."""
@@ -65,7 +66,7 @@ def shipped() -> Recording:
     """AHA 0201, for the demonstration: needs no wfdb."""
     with np.load(SHIPPED) as file:
         gain = float(file["counts_per_mv"])
-        return Recording("0201", "ECG", float(file["rate_hz"]), file["counts"].astype(float), gain)
+        return Recording(_SHIPPED_NAME, "ECG", float(file["rate_hz"]), file["counts"].astype(float), gain)
 
 
 def shipped_beats() -> tuple[list[int], list[str]]:
@@ -131,7 +132,7 @@ def find(path: str, lead: str | None = None) -> Recording | Stored:
         _lead_index([found.lead], lead, path)
         return found
     wfdb, path = _wfdb(), stem(path)
-    header = _header(path)
+    header = header_of(path)
     names = [name or f"signal {place}" for place, name in enumerate(_signal_names(header))]
     index = _lead_index(names, lead, path)
     stored = Stored(
@@ -158,21 +159,27 @@ def stem(path: str) -> str:
     return path.removesuffix(".hea").removesuffix(".dat").removesuffix(".mat")
 
 
+def name_of(path: str) -> str:
+    """What a record's results are called."""
+    return _SHIPPED_NAME if path == "shipped" else PurePosixPath(stem(path)).name
+
+
 def duration_s(path: str) -> float:
     """How long a record is by its header; 0 for one that cannot be read."""
     if path == "shipped":
         return shipped().samples / shipped().rate_hz
     try:
-        header = _header(stem(path))
+        header = header_of(stem(path))
     except RecordError:
         return 0.0
     return float((header.sig_len or 0) / header.fs)
 
 
-def _header(path: str) -> Any:
+def header_of(path: str, *, segments: bool = True) -> Any:
+    """What wfdb makes of it; with the headers of its segments, if it has some. Raises RecordError."""
     wfdb = _wfdb()
     try:
-        header = wfdb.rdheader(path, rd_segments=True)
+        header = wfdb.rdheader(path, rd_segments=segments)
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record (no {path}.hea)") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over

@@ -1,15 +1,30 @@
 """Judge recordings as the daemon would have, as fast as the machine goes.
 
-rhythmd analyze RECORD... --output-dir DIR [--lead NAME|INDEX] [--jobs N]
+rhythmd analyze RECORD... --output-dir DIR [--lead NAME|INDEX] [--jobs N | --ray ADDRESS]
 
-RECORD is a WFDB record's path without suffix, or `shipped` for the one that comes along. For each, DIR gets at the
-record's own sampling frequency:
+RECORD is a WFDB record's path without suffix, `shipped` for the one that comes along, a folder (all records beneath it)
+or a list (a file with one record a line, as PhysioNet's RECORDS). Each may be a URL that fsspec knows:
+  rhythmd analyze mitdb/100 mitdb/101 --output-dir out     two records
+  rhythmd analyze mitdb --output-dir out                   a folder; the results lie in out/ as the records do in mitdb/
+  rhythmd analyze s3://bucket/study --output-dir out       the same at a URL: pip install s3fs (gcsfs, adlfs, ...)
+For each, DIR gets at the record's own sampling frequency:
   <record>.rhy            WFDB annotations: beats N S V Q, rhythm changes (N (AFIB (SVTA (VT (VF (ASYS (NOISE
   <record>.alerts.jsonl   one object per alert, the fields of the published one; `raised_sample` is when the daemon
                           would have published it, `end_sample` is null while it is open
-  <record>.analysis.json  what made them: record, model, configuration, program
+  <record>.analysis.json  what made them: record, model, configuration, program; and the figures for the summary
+and for all of them:
+  summary.csv             one row a record: hours, beats by class, count of each arrhythmia and its share of the time,
+                          the share that was unfit to judge, versions. With pyarrow installed also summary.parquet
 Interrupted, the same command goes on where it stopped, also within a recording; what is there already and was made by
 the same is left. A record that cannot be read is named, also in DIR/failed.jsonl (record, why); the others are done.
+
+With --ray they are done by a Ray cluster, to the same bytes (pip install 'rhythmd[ray]', here and on each node):
+  rhythmd analyze s3://bucket/study --output-dir out --ray auto              the cluster that this machine belongs to
+  rhythmd analyze /nfs/study --output-dir out --ray 10.0.0.1:6379            one elsewhere
+  rhythmd analyze study --output-dir out --ray local                         one for this run, on this machine
+Each node must see the records at the same path, or RECORD is a URL; results come back to DIR here. A record whose
+worker is lost is done again by another, from its beginning.
+
 Exit codes: 0 all done, 3 some records failed, 2 something to mend before any can be done, 130 stopped.
 """
 
@@ -18,34 +33,37 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import c_bool, c_double
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from daemon.app import find_model
 from daemon.config import Config, ConfigError, load
-from rhythmd.archive import Job, Outcome, Watch, do
-from rhythmd.recording import RecordError, duration_s, stem
+from rhythmd.archive import Job, Outcome
+from rhythmd.batch import processes
+from rhythmd.batch.files import is_url
+from rhythmd.batch.records import Asked, asked
+from rhythmd.batch.summary import write_summary
+from rhythmd.recording import duration_s
 
-LOOK_S = 0.2
 SOME_FAILED = 3
-Done = tuple[Job, Outcome | None, str]
-"""One job, its outcome (None: it could not be done) and what was wrong."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", nargs="+", metavar="RECORD")
     parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
     parser.add_argument("--lead", help="by name, or by index from 0 (default: the first ECG lead)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes on this machine (default: %(default)s)",
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster (HOST:PORT or auto), or local")
     parser.add_argument("--config", type=Path, metavar="FILE", help="thresholds and engine, as for `rhythmd run`")
     parser.add_argument("--again", action="store_true", help="also what is there already")
 
@@ -53,24 +71,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = load(args.config) if args.config else Config()
     find_model(config.engine.model)  # a bad model is one error, not one for each record
-    names = Counter(Path(stem(record)).name for record in args.records)
-    if twice := sorted(name for name, times in names.items() if times > 1):
-        raise RecordError(f"{', '.join(twice)}: given twice; results are named after the record")
+    records = asked(args.records)
+    idle = args.ray is None and args.jobs >= 2 * len(records)  # a core beside each record's own
+    jobs = [
+        Job(each.record, args.lead, args.output_dir / each.under, config, args.again, ahead=idle) for each in records
+    ]
     try:
-        args.output_dir.mkdir(parents=True, exist_ok=True)
+        for directory in {args.output_dir, *(job.directory for job in jobs)}:
+            directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output-dir {args.output_dir}: {error.strerror}") from None
-    jobs = [Job(record, args.lead, args.output_dir, config, args.again) for record in args.records]
-    shared = _Shared()
+    shared = processes.Shared()
     outcomes: Counter[Outcome | None] = Counter()
     failed: dict[str, str] = {}
-    with _interrupts(shared), _bar(args.records) as bar:
-        for job, outcome, wrong in _all_done(jobs, args.jobs, shared, bar):
+    with _bar(records) as bar, _doing(args, jobs, shared, bar) as all_done:
+        for job, outcome, wrong in all_done:
             outcomes[outcome] += 1
             if wrong:
                 failed[job.record] = wrong
                 bar.write(f"rhythmd: {wrong}", file=sys.stderr)
     _list(args.output_dir / "failed.jsonl", failed)
+    _summarise(args.output_dir, records)
     if left := outcomes["there already"]:
         print(f"{left} there already, made by the same; --again does them again", file=sys.stderr)
     if shared.stop.value:
@@ -79,6 +100,23 @@ def run(args: argparse.Namespace) -> int:
     if len(failed) == len(jobs):
         return 2
     return SOME_FAILED if failed else 0
+
+
+@contextmanager
+def _doing(
+    args: argparse.Namespace, jobs: list[Job], shared: processes.Shared, bar: Any
+) -> Iterator[Iterator[processes.Done]]:
+    if args.ray is None:
+        with processes.interrupts(shared):
+            yield processes.all_done(jobs, args.jobs, shared, _showing(bar))
+        return
+    from rhythmd.batch import cluster
+
+    def tell(line: str) -> None:
+        bar.write(f"rhythmd: {line}", file=sys.stderr)
+
+    with cluster.connected(args.ray, args.jobs), processes.interrupts(shared):  # in this order: Ray sets handlers too
+        yield cluster.all_done(jobs, shared, _showing(bar), tell)
 
 
 def _list(path: Path, failed: dict[str, str]) -> None:
@@ -90,105 +128,31 @@ def _list(path: Path, failed: dict[str, str]) -> None:
         print(f"rhythmd: {path}: {error.strerror}; what failed is not listed there", file=sys.stderr)
 
 
-class _Shared:
-    """What this process and its workers both see. Raw, without locks: a signal handler sets one, and who reads the
-    other wants to know about how much.
-    """
-
-    def __init__(self) -> None:
-        context = get_context()
-        self.stop = context.RawValue(c_bool, False)
-        self.hours = context.RawArray(c_double, 1024)  # of ECG heard, each worker in a place of its own
-
-    def watch(self) -> Watch:
-        place = os.getpid() % len(self.hours)
-
-        def heard(hours: float) -> None:
-            self.hours[place] += hours
-
-        return Watch(heard, lambda: bool(self.stop.value))
+def _summarise(directory: Path, records: list[Asked]) -> None:
+    try:
+        write_summary(directory, records)
+    except OSError as error:
+        print(f"rhythmd: {directory}/summary.csv: {error.strerror}; there is no summary", file=sys.stderr)
 
 
-def _all_done(jobs: list[Job], workers: int, shared: _Shared, bar: Any) -> Iterator[Done]:
-    """As they are done."""
+def _showing(bar: Any) -> Callable[[float], None]:
     shown = 0.0
 
-    def show() -> None:
+    def show(hours: float) -> None:
         nonlocal shown
-        now = sum(shared.hours)
-        bar.update(now - shown)
-        shown = now
+        bar.update(hours - shown)
+        shown = hours
 
-    if min(workers, len(jobs)) <= 1:
-        watch = shared.watch()
-
-        def heard(hours: float) -> None:
-            watch.heard(hours)
-            show()
-
-        for job in jobs:
-            yield _tried(job, Watch(heard, watch.stop))
-        return
-    with ProcessPoolExecutor(min(workers, len(jobs)), initializer=_become_worker, initargs=(shared,)) as pool:
-        left: set[Future[Done]] = {pool.submit(_work, job) for job in jobs}
-        while left:
-            done, left = wait(left, LOOK_S, FIRST_COMPLETED)
-            show()
-            try:
-                yield from [future.result() for future in done]
-            except BrokenProcessPool:
-                raise ConfigError(
-                    "a worker was killed, perhaps for want of memory: the same command goes on, with a smaller --jobs"
-                ) from None
+    return show
 
 
-def _tried(job: Job, watch: Watch) -> Done:
-    if watch.stop():
-        return job, "stopped", ""
-    try:
-        return job, do(job, watch), ""
-    except RecordError as error:
-        return job, None, " ".join(str(error).split())  # one line, whatever a parser says
-
-
-_in_worker: _Shared | None = None
-
-
-def _become_worker(shared: _Shared) -> None:
-    global _in_worker  # noqa: PLW0603 - a worker's one place between its start and its jobs
-    _in_worker = shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the first process stops the others
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _work(job: Job) -> Done:
-    assert _in_worker is not None
-    return _tried(job, _in_worker.watch())
-
-
-@contextmanager
-def _interrupts(shared: _Shared) -> Iterator[None]:
-    """SIGINT and SIGTERM ask to stop between two blocks; a second one ends it at once."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def ask(*_: object) -> None:
-        shared.stop.value = True
-        for sign in signals:
-            signal.signal(sign, signal.SIG_DFL)
-
-    before = {sign: signal.signal(sign, ask) for sign in signals}
-    try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
-
-
-def _bar(records: list[str]) -> Any:
+def _bar(records: list[Asked]) -> Any:
     try:
         from tqdm import tqdm
     except ImportError:
         raise ConfigError("rhythmd analyze needs tqdm: pip install 'rhythmd[evaluate]'") from None
-    hours = sum(duration_s(record) for record in records) / 3600
-    form = "{l_bar}{bar}| {n:.1f} of {total:.1f} h of ECG [{elapsed}<{remaining}, {rate_fmt}]"
-    return tqdm(total=hours, unit="h", smoothing=0.05, disable=None, bar_format=form)
+    away = any(is_url(each.record) for each in records)  # how long those are is not asked: ten thousand are a long wait
+    total = None if away else sum(duration_s(each.record) for each in records) / 3600
+    of = "" if away else " of {total:.1f}"
+    form = "{l_bar}{bar}| {n:.1f}" + of + " h of ECG [{elapsed}<{remaining}, {rate_fmt}]"
+    return tqdm(total=total, unit="h", smoothing=0.05, disable=None, bar_format=form)

@@ -159,7 +159,7 @@ def _code() -> str:
     files = [path for room in rooms for path in sorted(room.rglob("*.py"))]
     files += [
         Path(rhythmd.__path__[0]) / name
-        for name in ("analysis.py", "archive.py", "recording.py", "evaluation/store.py")
+        for name in ("ahead.py", "analysis.py", "archive.py", "recording.py", "batch/figures.py", "evaluation/store.py")
     ]
     return _digest(b"".join(path.read_bytes() for path in files))
 

@@ -1,0 +1,178 @@
+"""The network in a process of its own, for one long recording on a machine whose other cores are idle.
+
+Its answers depend on the windows alone, in their order, and not on what the judge makes of them: so it may be asked for
+the next blocks while the judge is still at the last ones. It is the same network, one window at a time, and the judge
+asks as always: what it gets was computed already, to the same bits.
+
+`python -m rhythmd.ahead` is that process; it ends when the one that started it does.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from daemon.app import find_model
+from daemon.config import ConfigError
+from daemon.config import Engine as Chosen
+from dsp.signal import Window
+from engines.backend import Backend, open_backend
+from engines.errors import EngineError
+from rhythmd.analysis import Heard, Hearing, Said, Skipped
+
+AHEAD_BLOCKS = 4
+"""Enough that neither waits for the other; answers to so many fit into a socket, so that both may write at once."""
+
+Inputs = tuple[np.ndarray, ...]
+FORGET: Inputs = ()
+"""Another session begins."""
+
+
+class Ahead:
+    """A backend whose answers were asked for before."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Waits until the network is open. Raises EngineError."""
+        self._connection = connection
+        self._coming = 0  # replies, each to one `ask`
+        self._answers: deque[tuple[np.ndarray, ...]] = deque()
+        self._receive()
+
+    def ask(self, heard: Iterable[Heard]) -> None:
+        asked = [_asked_by(each) for each in heard if isinstance(each, Window | Skipped)]
+        if asked:
+            self._send(asked)
+            self._coming += 1
+
+    def infer(self, *_: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self._next()
+
+    def forget(self) -> None:
+        self._next()
+
+    @property
+    def states(self) -> dict[str, np.ndarray] | None:
+        """What it remembers; None if it keeps that to itself. Nothing that was asked for may be left."""
+        assert not self._coming
+        assert not self._answers
+        self._send("states?")
+        states: dict[str, np.ndarray] | None = self._receive()
+        return states
+
+    @states.setter
+    def states(self, states: dict[str, np.ndarray]) -> None:
+        self._send(states)
+
+    def _next(self) -> tuple[np.ndarray, ...]:
+        while not self._answers:
+            assert self._coming, "asked for what nobody asked ahead"
+            self._coming -= 1
+            self._answers += self._receive()
+        return self._answers.popleft()
+
+    def _send(self, value: Any) -> None:
+        try:
+            self._connection.send(value)
+        except OSError:
+            raise _gone() from None
+
+    def _receive(self) -> Any:
+        try:
+            value = self._connection.recv()
+        except (OSError, EOFError):
+            raise _gone() from None
+        if isinstance(value, EngineError):
+            raise value
+        return value
+
+
+class Pace:
+    """Two blocks' halves, the network's in between: heard at once, judged when it has answered."""
+
+    def __init__(self, hearing: Hearing, ahead: Ahead | None) -> None:
+        self._hearing = hearing
+        self._ahead = ahead
+        self._waiting: deque[list[Heard]] = deque()
+
+    def block(self, start: int, ecg_mv: np.ndarray, saturated: np.ndarray) -> Iterator[Said]:
+        yield from self._take(self._hearing.listen(start, ecg_mv, saturated))
+
+    def finish(self, samples: int) -> Iterator[Said]:
+        yield from self._take(self._hearing.listen_to_end(samples))
+        yield from self.catch_up()
+
+    def catch_up(self, to: int = 0) -> Iterator[Said]:
+        """Judge what waits, until so many blocks are left."""
+        while len(self._waiting) > to:
+            yield from self._hearing.judge(self._waiting.popleft())
+
+    def _take(self, heard: Iterator[Heard]) -> Iterator[Said]:
+        if self._ahead is None:
+            yield from self._hearing.judge(heard)
+            return
+        self._waiting.append(list(heard))
+        self._ahead.ask(self._waiting[-1])
+        yield from self.catch_up(to=AHEAD_BLOCKS)
+
+
+@contextmanager
+def opened(engine: Chosen) -> Iterator[Ahead]:
+    """Raises EngineError, as `open_backend` does."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "rhythmd.ahead", str(theirs.fileno()), engine.backend, engine.model]
+    with theirs:  # in a session of its own: a terminal's Ctrl-C is for us, and we end it
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+    connection = Connection(ours.detach())
+    try:
+        yield Ahead(connection)
+    finally:
+        connection.close()
+        process.wait()
+
+
+def _asked_by(heard: Window | Skipped) -> Inputs:
+    return (heard.ecg, heard.rr) if isinstance(heard, Window) else FORGET
+
+
+def _gone() -> ConfigError:
+    return ConfigError("the network's process was killed, perhaps for want of memory: the same command goes on")
+
+
+def _serve(connection: Connection, backend: str, model: str) -> None:
+    try:
+        with open_backend(backend, find_model(model)) as engine:
+            connection.send("open")
+            while True:
+                connection.send(_answered(engine, connection))
+    except EngineError as error:
+        connection.send(error)
+    except (EOFError, OSError):  # who asked is gone, or has all
+        return
+
+
+def _answered(engine: Backend, connection: Connection) -> Any:
+    while isinstance(asked := connection.recv(), dict):
+        engine.states = asked  # type: ignore[attr-defined]  # it has some, or none would have been put away
+    if isinstance(asked, str):
+        return getattr(engine, "states", None)
+    return [_answer(engine, inputs) for inputs in asked]
+
+
+def _answer(engine: Backend, inputs: Inputs) -> tuple[np.ndarray, ...]:
+    if not inputs:
+        engine.forget()
+        return ()
+    return engine.infer(*inputs)
+
+
+if __name__ == "__main__":
+    fileno, *named = sys.argv[1:]
+    _serve(Connection(int(fileno)), *named)

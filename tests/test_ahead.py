@@ -1,0 +1,111 @@
+"""The network in a process of its own: the same bytes, interrupted or not, and one line when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.app import find_model
+from daemon.config import Engine
+from dsp.chain import Chain
+from dsp.signal import Block, Window
+from engines.backend import open_backend
+from engines.errors import EngineError
+from rhythmd import ahead, archive
+from rhythmd.analysis import Skipped
+from rhythmd.archive import Job, Watch, do
+from rhythmd.recording import shipped
+from tests.test_archive import After, record, results, whole  # noqa: F401 - fixtures
+from tests.test_archive import job as job_of
+
+
+@pytest.fixture(autouse=True)
+def ten_minutes_are_long(monkeypatch):
+    monkeypatch.setattr(archive, "LONG_S", 0.0)
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[int]:
+    """The processes of networks that were opened."""
+    pids: list[int] = []
+    popen = ahead.subprocess.Popen
+
+    def noted(*args, **more):
+        process = popen(*args, **more)
+        pids.append(process.pid)
+        return process
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", noted)
+    return pids
+
+
+def job(record: str, name: str) -> Job:  # noqa: F811 - pytest's way with fixtures
+    return replace(job_of(record, name), ahead=True)
+
+
+def test_it_gives_the_same_bytes(record, whole, opened):  # noqa: F811
+    asked = job(record, "ahead")
+    assert do(asked) == "done"
+    assert results(asked) == whole
+    assert len(opened) == 1
+    assert not Path(f"/proc/{opened[0]}").exists()
+
+
+def test_it_is_put_away_and_taken_up_with_a_process_and_without(record, whole, opened):  # noqa: F811
+    asked = job(record, "turns")
+    for turn in range(4):
+        assert do(replace(asked, ahead=turn % 2 == 0), Watch(stop=After(13))) == "stopped"
+    assert do(asked) == "done"
+    assert results(asked) == whole
+    assert len(opened) == 3
+
+
+def test_a_short_recording_needs_none(record, whole, opened, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(archive, "LONG_S", 601.0)
+    asked = job(record, "short")
+    assert do(asked) == "done"
+    assert results(asked) == whole
+    assert opened == []
+
+
+def test_that_it_was_killed_is_told(record, opened):  # noqa: F811
+    def kill(hours: float) -> None:
+        if hours and opened:
+            os.kill(opened[0], signal.SIGKILL)
+
+    with pytest.raises(ahead.ConfigError, match="the network's process was killed"):
+        do(job(record, "killed"), Watch(kill))
+
+
+def test_an_engine_that_cannot_be_opened_is_told_as_without(record):  # noqa: F811
+    with pytest.raises(EngineError, match="tensorrt"), ahead.opened(Engine(backend="tensorrt")):
+        pass
+
+
+def test_each_answer_and_what_it_remembers_are_those_of_the_network_asked_in_time():
+    """Answers ahead by some windows, sessions that begin anew, states put back."""
+    model = find_model("ecg1")
+    _, events = Chain(250.0)(Block.of(0, shipped().ecg_mv[: 120 * 250]))
+    windows = [event for event in events if isinstance(event, Window)]
+    heard = [*windows[:60], Skipped(0, 0), *windows[60:]]
+    with open_backend("onnxruntime", model) as engine, ahead.opened(Engine()) as other:
+        for _ in range(2):
+            for first in range(0, len(heard), 7):
+                other.ask(heard[first : first + 7])
+            for each in heard:
+                if isinstance(each, Skipped):
+                    engine.forget()
+                    other.forget()
+                    continue
+                expected = engine.infer(each.ecg, each.rr)
+                assert all(map(np.array_equal, other.infer(each.ecg, each.rr), expected))
+            states = other.states
+            assert states is not None
+            assert states.keys() == engine.states.keys()
+            assert all(np.array_equal(states[name], engine.states[name]) for name in states)
+            engine.states = other.states = {name: state * 0.5 for name, state in states.items()}
