@@ -324,7 +324,8 @@ def goes_on_while_the_disk_is_full(on: Rehearsal) -> str:
     killed = journal.count("'stop-sigterm' timed out")
     return (
         f"{left} bytes left: `storage_failing` told {opened_s:.0f} s later, alerts went on; closed {closed_s:.1f} s "
-        f"after there was room; all {len(told)} told were there after a restart; {killed} stops ended by SIGKILL since the power cut"
+        f"after there was room; all {len(told)} told were there after a restart; {killed} stops ended by SIGKILL since "
+        "the power cut"
     )
 
 
