@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 GPU_VENV ?= .venv-gpu
+JOBS ?= 2
 RELIABILITY = kills recorder bridge disk fuzz replug crowd sacrifice endurance
 
 .PHONY: demo test check bench bench-scale size reliability test-gpu test-image test-vm clean
@@ -10,8 +11,9 @@ RELIABILITY = kills recorder bridge disk fuzz replug crowd sacrifice endurance
 demo: $(VENV)/demo.installed  ## see it work: a real recording, then a simulated patient; DEMO_PAGE=1 keeps the live page open
 	$(BIN)/rhythmd demo $(if $(DEMO_PAGE),--page)
 
-test: $(VENV)/dev.installed  ## all tests; those that need a GPU, a tool or data that is not here say so
-	$(BIN)/python -m pytest
+test: $(VENV)/dev.installed  ## all tests, JOBS files at a time; those that need a GPU, a tool or data that is not here say so
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not alone'
+	$(BIN)/python -m pytest -m alone
 
 check: $(VENV)/dev.installed test  ## the tests, the linter and the types
 	$(BIN)/ruff check .

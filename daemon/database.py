@@ -27,7 +27,7 @@ def connect_or_begin_anew(path: Path, schema: str, *, alone: bool = False) -> tu
 def connect(path: Path | str, schema: str, *, alone: bool = False) -> sqlite3.Connection:
     """A file whose every commit survives the power cut. Raises DatabaseError when it cannot be read.
 
-    One that nobody else reads (`alone`) needs no file of shared memory beside it, and so opens on a full disk too.
+    One that nobody else may read meanwhile (`alone`) needs no file of shared memory beside it: it opens on a full disk.
     """
     db = sqlite3.connect(path, timeout=5.0)
     try:

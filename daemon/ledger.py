@@ -144,7 +144,7 @@ class Ledger:
         if self._home is None:
             return
         with ExitStack() as stack, suppress(sqlite3.Error):
-            file = stack.enter_context(closing(connect(self._home, SCHEMA, alone=True)))
+            file = stack.enter_context(closing(connect(self._home, SCHEMA)))
             if file.execute("select 1 from reserved").fetchone():
                 log.warning("%s can be read again; a restart goes on with it, and forgets what waits", self._home)
                 self._home = None
@@ -239,7 +239,10 @@ def _first(
 def open_ledger(folder: Path) -> Iterator[Ledger]:
     """The ledger in `folder`. A file that cannot be read is set aside, and a new one begun: never a crash loop."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    db, set_aside = connect_or_begin_anew(folder / FILE, SCHEMA, alone=True)
+    try:
+        db, set_aside = connect_or_begin_anew(folder / FILE, SCHEMA)
+    except sqlite3.OperationalError:  # perhaps for want of room
+        db, set_aside = connect_or_begin_anew(folder / FILE, SCHEMA, alone=True)
     with _ended_in_order(Ledger(db, set_aside=set_aside)) as ledger:
         yield ledger
 

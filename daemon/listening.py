@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.clock import Clock
 from daemon.messages import LinkCounts
@@ -64,7 +64,10 @@ class Listener:
         self._read_s = readings[0].read_s
         for data, connected in _joined(readings):
             if data:
-                yield from self._hear(data)
+                for item in self._hear(data):
+                    yield item
+                    if isinstance(item, Skipped):  # it is there: a loss that follows is none of its absence
+                        yield replace(self._heard(readings[-1]), connected=True)
             else:
                 self._wait(SILENT_READ_S, connected=connected)
             if not connected:

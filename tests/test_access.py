@@ -89,6 +89,7 @@ def test_a_stranger_is_told_nothing_is_counted_and_harms_nobody(house, address, 
     assert told(house, address, read_keys(tmp_path / "ward-3.json")) == ["a-1"]
 
 
+@pytest.mark.alone
 def test_a_flood_of_strangers_holds_up_no_alert(tmp_path):
     """With ZeroMQ's own limit it stood still after 2,000 of them until they were counted."""
     with socket.socket() as free:

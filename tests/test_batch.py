@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 
 from daemon.alerts import AlertEvent
-from daemon.config import Config
+from daemon.config import Config, Engine
 from daemon.episodes import Episode
-from rhythmd.archive import RESULTS, Job, do
+from rhythmd.archive import RESULTS, Job, do, facts_of, place
 from rhythmd.batch.figures import figures
 from rhythmd.batch.files import files_of
 from rhythmd.batch.records import Asked, asked
 from rhythmd.batch.summary import rows, write_summary
+from rhythmd.batch.worker import Worker, on_cpu
+from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, find, shipped
 from tests.conftest import write_record
 
@@ -34,8 +37,8 @@ def database(tmp_path) -> Path:
     counts = shipped().counts * 400 / shipped().counts_per_mv
     write_record(folder, "100", counts[:5000])
     write_record(folder / "p1", "200", counts[5000:10000])
-    for place in (1, 2):
-        write_record(folder / "p1", f"whole_{place}", counts[2500 * place :][:2500])
+    for number in (1, 2):
+        write_record(folder / "p1", f"whole_{number}", counts[2500 * number :][:2500])
     (folder / "p1" / "whole.hea").write_text(SEGMENTED)
     (folder / "RECORDS").write_text("# of this database\n100\n\np1/200\n")
     return folder
@@ -211,3 +214,19 @@ def test_the_summary_as_parquet_is_the_same_table(tmp_path):
     do(Job("shipped", "0", tmp_path, Config()))
     assert write_summary(tmp_path, [Asked("shipped")])[1:] == [tmp_path / "summary.parquet"]
     assert parquet.read_table(tmp_path / "summary.parquet").to_pylist() == list(rows(tmp_path, [Asked("shipped")]))
+
+
+def test_where_there_is_no_gpu_the_cpu_does_it_and_a_second_run_is_content(tmp_path):
+    config = Config(engine=Engine(backend="tensorrt"))
+    worker = Worker(config, gpu=False, host="here")
+    assert worker.open().maker == Maker.of(config)
+    asked_for = Job("shipped", None, tmp_path, config)
+    reply = worker.do(asked_for)
+    assert reply.outcome == "done"
+    place(asked_for, "0201", reply.results)
+    (row,) = rows(tmp_path, [Asked("shipped")])
+    assert row["engine"] == "onnxruntime"
+    again = worker.do(replace(asked_for, known=facts_of(tmp_path, "0201")))
+    assert (again.outcome, again.results) == ("there already", ())
+    on_gpu = do(replace(asked_for, as_good=(on_cpu(config),)))  # which would need TensorRT to do it again
+    assert on_gpu == "there already"

@@ -18,6 +18,7 @@ from tests.test_notify import settings as notify_settings
 UNITS = Path(__file__).parents[1] / "systemd"
 
 
+@pytest.mark.alone
 def test_notify_bridge_and_broker_that_hang_or_are_killed_delay_no_alert(tmp_path):
     pytest.importorskip("apprise", reason="apprise is not installed: pip install 'rhythmd[notify]'")
     pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed: pip install 'rhythmd[bridge]'")

@@ -150,6 +150,7 @@ def guarded(tmp_path) -> tuple[Place, str]:
     return place, f"tcp://127.0.0.1:{port}"
 
 
+@pytest.mark.alone
 def test_everybody_is_told_every_alert_in_time_whatever_the_others_do(guarded, tmp_path):
     place, door = guarded
     good, revoked = (read_keys(tmp_path / f"{name}.json") for name in ("kept", "revoked"))

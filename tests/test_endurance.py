@@ -31,6 +31,7 @@ LARGEST_LOG = 1_100_000
 pytestmark = pytest.mark.timeout(300 + 300 * HOURS + 10 * SIGNALS)
 
 
+@pytest.mark.alone
 def test_a_long_time_leaves_memory_handles_threads_and_log_as_they_were(tmp_path):
     """A recording over and over, as fast as the daemon judges; a subscriber keeps up."""
     place = Place(tmp_path, MANY_ALERTS)

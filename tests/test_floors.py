@@ -11,6 +11,8 @@ from ec57.ratio import Ratio
 from tests import floors
 from tests.conftest import record
 
+pytestmark = pytest.mark.timeout(900)  # the first waits for the chain to go through all of them
+
 PINNED = json.loads(floors.PINS.read_text())
 
 

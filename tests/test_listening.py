@@ -24,7 +24,7 @@ def wire(first: int, count: int, link: str = "rhythmd") -> bytes:
 
 
 def heard(listener: Listener, *readings: Reading) -> Heard:
-    (last,) = [item for item in listener(list(readings)) if isinstance(item, Heard)]
+    *_, last = [item for item in listener(list(readings)) if isinstance(item, Heard)]
     return last
 
 
@@ -82,6 +82,17 @@ def test_a_long_loss_begins_a_new_session_and_says_so():
     (skipped,) = [item for item in items if isinstance(item, Skipped)]
     assert (skipped.gone, skipped.to) == (100, 10_000)
     assert items.index(skipped) < next(place for place, item in enumerate(items) if isinstance(item, Block))
+
+
+def test_that_a_patch_is_back_is_said_before_the_loss_that_came_with_it():
+    """Else the loss would be taken for part of the absence, and not be told."""
+    listener = Listener(PATCH)
+    away = Reading(b"", connected=False, connections=0, dropped_bytes=0, read_s=0.0)
+    items = list(listener([away, reading(wire(0, 10) + wire(1000, 10)), away]))
+    told = [item for item in items if isinstance(item, (Skipped, Heard))]
+    assert [item.connected if isinstance(item, Heard) else "skipped" for item in told] == [
+        "skipped", True, "skipped", True, False,
+    ]  # fmt: skip
 
 
 def test_a_patch_that_restarts_is_counted():

@@ -128,6 +128,7 @@ def test_its_thread_ends_with_it(port):
     assert "metrics" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.alone
 def test_readers_who_never_read_cost_one_thread_and_the_judge_nothing(port):
     with open_metrics(port) as metrics:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
@@ -142,6 +143,7 @@ def test_readers_who_never_read_cost_one_thread_and_the_judge_nothing(port):
         assert "rhythmd_frames_total" in page(port)
 
 
+@pytest.mark.alone
 def test_counting_costs_microseconds():
     metrics = Metrics()
     began = monotonic()

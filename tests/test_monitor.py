@@ -381,6 +381,7 @@ def test_many_look_on_and_each_gets_all_and_one_too_many_is_told_so():
         eventually(lambda: bed.relay.viewers == 1)  # who leaves makes room
 
 
+@pytest.mark.alone
 def test_one_who_never_reads_is_shown_out_and_costs_the_others_nothing(monkeypatch):
     monkeypatch.setattr(Page, "timeout", 1.0)
     with serving() as (bed, port), socket.socket() as idler, looking(port) as (viewer, _):
@@ -535,6 +536,7 @@ def test_with_one_viewer_it_takes_less_than_5_percent_of_a_core(tmp_path):
         assert page < 0.05
 
 
+@pytest.mark.alone
 def test_a_monitor_that_hangs_or_is_killed_delays_no_alert(tmp_path):
     @contextmanager
     def beside(place):
@@ -579,6 +581,7 @@ def test_the_demo_keeps_the_page_open_until_it_is_asked_to_end():
         assert demo.wait(20) == 0
 
 
+@pytest.mark.alone
 def test_a_daemon_that_is_started_again_is_followed_again_with_what_the_one_before_left_open(tmp_path):
     place = Place(tmp_path)
     player = Player(patient.make("sinus 3, asystole 60", seed=1).recording, "rhythmd")

@@ -299,6 +299,7 @@ def test_a_phone_shows_it_without_scrolling_sideways_and_everything_has_a_name(b
         assert box["height"] >= 40  # a finger
 
 
+@pytest.mark.alone
 def test_a_frame_takes_a_small_part_of_a_sixtieth_of_a_second(browser, bed):
     """Drawing alone, so that a busy machine's browser does not count."""
     _, port = bed

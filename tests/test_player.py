@@ -362,6 +362,7 @@ def test_a_cyton_sends_from_its_start_command_to_its_stop_command_and_on(tmp_pat
     assert counts_of(decoder.feed(data)) == ramp(600).counts.tolist()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("speed", [1.0, 8.0])
 def test_playing_keeps_to_the_clock(tmp_path, speed):
     player = Player(ramp(round(400 * speed)), "rhythmd")

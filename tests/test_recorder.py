@@ -161,6 +161,7 @@ def test_alerts_missed_while_it_was_down_are_noted_without_signal(tmp_path):
                 assert hour.about.first_sample >= last or hour.about.first_sample + hour.length <= first
 
 
+@pytest.mark.alone
 def test_a_recorder_that_is_frozen_or_killed_delays_no_alert(tmp_path):
     with watched(tmp_path) as (recorder, witness, _):
         for _ in range(2):

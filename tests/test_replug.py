@@ -38,6 +38,7 @@ def settled(subscriber: Subscriber) -> LinkCounts:
         before = now
 
 
+@pytest.mark.alone
 @at_length  # tests/test_port.py has the reader alone
 @pytest.mark.parametrize("name", ["rhythmd", "cyton"])
 def test_unplugged_and_plugged_in_again_it_is_heard_within_2_s_and_every_sample_is_accounted_for(tmp_path, name):
@@ -109,6 +110,7 @@ def signal_lost(state: str) -> Callable[[Received], bool]:
     return lambda one: isinstance(one.message, Alert) and (one.message.kind, one.message.state) == wanted
 
 
+@pytest.mark.alone
 def test_silence_garbage_and_twice_the_rate_are_told_survived_and_accounted_for(tmp_path):
     place, stop, rng = Place(tmp_path, "patch.silence_limit_s = 0.5\n"), threading.Event(), random.Random(4)
     garbage_bytes = 0

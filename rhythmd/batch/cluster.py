@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from daemon.config import Config, ConfigError
@@ -173,7 +173,9 @@ class _Crew:
         self._looked_s = now_s
         nodes = [node for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._refused]
         counts = Counter(hand.node_id for hand in self._hands)
-        free = [node for node in nodes for _ in range(int(node["Resources"].get("CPU", 0)) - counts[node["NodeID"]])]
+        cpus = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes}
+        places = range(max(cpus.values(), default=0))  # the first CPU of each node before the second of any
+        free = [node for place in places for node in nodes if counts[node["NodeID"]] <= place < cpus[node["NodeID"]]]
         for node in free[: max(0, most - len(self._hands))]:
             self._open_on(node)
         if not self._hands:
@@ -200,7 +202,10 @@ class _Crew:
 
     def wait(self, working: list[Any]) -> list[Any]:
         """Those of `working` that have an answer, after a short while at most."""
-        ready, _ = self._ray.wait([*working, *self._opening], timeout=LOOK_S)
+        asked = [*working, *self._opening]
+        if not asked:  # until the nodes are looked at again
+            sleep(LOOK_S)
+        ready, _ = self._ray.wait(asked, timeout=LOOK_S)
         for answer in ready:
             if hand := self._opening.pop(answer, None):
                 self._opened(hand, answer)

@@ -19,9 +19,9 @@ Interrupted, the same command goes on where it stopped, also within a recording;
 the same is left. A record that cannot be read is named, also in DIR/failed.jsonl (record, why); the others are done.
 
 With --ray they are done by a Ray cluster, to the same bytes (pip install 'rhythmd[ray]', here and on each node):
-  rhythmd analyze s3://bucket/study --output-dir out --ray auto              the cluster that this machine belongs to
-  rhythmd analyze /nfs/study --output-dir out --ray 10.0.0.1:6379            one elsewhere
-  rhythmd analyze study --output-dir out --ray local                         one for this run, on this machine
+  rhythmd analyze s3://bucket/study --output-dir out --ray auto              the cluster that this machine is a node of
+  rhythmd analyze /nfs/study --output-dir out --ray 10.0.0.1:6379            the same, by the address of its head
+  rhythmd analyze study --output-dir out --ray local                         one for this run, of --jobs CPUs
 Each node must see the records at the same path, or RECORD is a URL; results come back to DIR here. A record whose
 worker is lost is done again by another, from its beginning.
 
@@ -53,7 +53,7 @@ SOME_FAILED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("records", nargs="+", metavar="RECORD")
+    parser.add_argument("records", nargs="+", metavar="RECORD", help="a record, a folder or a list, here or at a URL")
     parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR")
     parser.add_argument("--lead", help="by name, or by index from 0 (default: the first ECG lead)")
     parser.add_argument(
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes on this machine (default: %(default)s)",
     )
-    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster (HOST:PORT or auto), or local")
+    parser.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster: auto, HOST:PORT, or local")
     parser.add_argument("--config", type=Path, metavar="FILE", help="thresholds and engine, as for `rhythmd run`")
     parser.add_argument("--again", action="store_true", help="also what is there already")
 
