@@ -160,6 +160,7 @@ class _Crew:
         self._tell = tell
         self._hands: set[_Hand] = set()
         self._opening: dict[Any, _Hand] = {}
+        self._known: set[_Hand] = set()  # that have been open
         self._refused: set[str] = set()  # nodes that judge otherwise, or not at all
         self._failed: Counter[str] = Counter()  # by node: workers that could not be opened
         self._looked_s = self._had_one_s = monotonic() - LOOK_AT_NODES_S
@@ -216,13 +217,16 @@ class _Crew:
 
         try:
             opened: Opened = self._ray.get(answer)
-        except RayError as error:  # the node was lost; or, if it stays, it has no rhythmd that can be imported
+        except RayError as error:  # it was lost; or, the first time, there is no rhythmd that can be imported
             self.lost(hand)
+            if hand in self._known:
+                return
             self._failed[hand.node_id] += 1
             if self._failed[hand.node_id] == MOST_LOST:
                 self.leave_out(hand, f"{one_line(str(error))[-200:]}; is rhythmd installed there, and does it import?")
             return
         if opened.maker == self._maker:
+            self._known.add(hand)
             self.idle.append(hand)
             return
         self.lost(hand)

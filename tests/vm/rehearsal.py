@@ -18,7 +18,7 @@ from rhythmd.subscriber import ALERTS, Received, Subscriber
 from tests.vm.machine import Machine
 from tests.vm.wearer import Wearer
 
-PATIENCE_S, PATIENCE_CPU_S, LONGEST_S = 600.0, 400.0, 3600.0
+PATIENCE_S, PATIENCE_CPU_S, LONGEST_S = 600.0, 400.0, 1800.0
 """For whatever takes seconds on a machine of one's own: so long, and not before the emulated one has had so much of a
 processor, which others may want too; and never longer than the last.
 """
