@@ -25,17 +25,17 @@ USUAL_BEATS, LEAST_USUAL, APART = 60, 6, 5
 """The usual rate is that of so many beats, at least so many, that came before the last few before the run."""
 
 WEIGHTS: Mapping[str, float] = {
-    "ventricular": 0.17,  # log-odds of the least ventricular beat but one: one that is taken wrongly is forgiven
-    "tachycardia": 0.69,  # log-odds that the network sees tachycardia in the rhythm, beyond -2
-    "noise": -4.61,  # log-odds of noise, which looks wide and fast too; below -2 it is no noise, however little of it
-    "alike": 2.65,  # correlation of the beats with one another
-    "rare": 1.26,  # how seldom such beats were in the minute and a half before
-    "sharp": -3.08,  # a wide complex is less so
-    "growth": -1.69,  # of the complex: motion is larger than any beat
-    "quickening": 2.72,  # natural logarithm of the rate over the usual one
-    "uneven": -0.46,  # the longest interval over the mean, less 1: couplets with their pauses have more
+    "ventricular": 0.23,  # log-odds of the least ventricular beat but one: one that is taken wrongly is forgiven
+    "tachycardia": 0.68,  # log-odds that the network sees tachycardia in the rhythm, beyond -2
+    "noise": -3.90,  # log-odds of noise, which looks wide and fast too; below -2 it is no noise, however little of it
+    "alike": 3.04,  # correlation of the beats with one another
+    "rare": 1.36,  # how seldom such beats were in the minute and a half before
+    "sharp": -3.15,  # a wide complex is less so
+    "growth": -1.32,  # of the complex: motion is larger than any beat
+    "quickening": 3.57,  # natural logarithm of the rate over the usual one
+    "uneven": -1.42,  # the longest interval over the mean, less 1: couplets with their pauses have more
 }
-NEUTRAL = 20.21
+NEUTRAL = 19.38
 """The sum that speaks neither for tachycardia nor against it."""
 
 

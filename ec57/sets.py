@@ -16,15 +16,9 @@ MITDB_PACED = ["102", "104", "107", "217"]
 """EC57 leaves them out of the figures for ectopic beats."""
 
 _TRAINED = {  # beats or rhythms of the networks that rhythmd ships; engines/models says so too
-    "svdb": "800 802 804 806 808 810 812 821 823 825 827 829 841 843 845 847 849 851 853 855 857 859 861 863 865 867 "
-    "869 871 873 875 877 879 881 883 885 887 889 891 893",
-    "vfdb": "418 419 420 421 422 423 424 425 426 427 428 429",
-    "cudb": "cu01 cu03 cu05 cu07 cu09 cu11 cu13 cu15 cu17 cu19 cu21 cu23 cu25 cu27 cu29 cu31 cu33 cu35",
-}
-_NOT_THE_TWIN = {  # of these, those that the shipped network's twin did not learn from
-    "svdb": "802 808 821 827 843 849 855 861 867 873 879 885 891",
-    "vfdb": "426 427 428 429",
-    "cudb": "cu03 cu09 cu15 cu21 cu27 cu33",
+    "svdb": "800 804 806 810 812 823 825 829 841 845 847 851 853 857 859 863 865 869 871 875 877 881 883 887 889 893",
+    "vfdb": "418 419 420 421 422 423 424 425",
+    "cudb": "cu01 cu05 cu07 cu11 cu13 cu17 cu19 cu23 cu25 cu29 cu31 cu35",
 }
 _PUBLISHED = {
     "svdb": [str(number) for number in (*range(800, 813), *range(820, 830), *range(840, 895))],
@@ -35,11 +29,7 @@ _PUBLISHED = {
 
 def _by_training(database: str) -> Mapping[str, Sequence[str]]:
     trained = _TRAINED[database].split()
-    return {
-        "trained": trained,
-        "not-the-twin": _NOT_THE_TWIN[database].split(),
-        "not-trained": [name for name in _PUBLISHED[database] if name not in trained],
-    }
+    return {"trained": trained, "not-trained": [name for name in _PUBLISHED[database] if name not in trained]}
 
 
 SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -62,15 +52,10 @@ SETS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 """By the name of the database's folder: each set's name and its records."""
 
-WHAT_TRAINED = (
-    "trained: the shipped network learned from these; not-the-twin: its twin (training/twin) did not; "
-    "not-trained: people that neither saw"
-)
-
 WHAT_SETS_ARE: Mapping[str, str] = {
     "mitdb": "ds1 and ds2 are the inter-patient halves of de Chazal et al. 2004; 102 104 107 217 are paced, and EC57 "
     "leaves them out of the figures for ectopic beats",
-    **dict.fromkeys(_TRAINED, WHAT_TRAINED),
+    **dict.fromkeys(_TRAINED, "trained: the shipped networks learned from these; not-trained: people they never saw"),
     "nstdb": "by the signal-to-noise ratio; noise alternates with clean ECG every 2 min from 5 min on",
 }
 

@@ -64,10 +64,6 @@ def told(head: str) -> NDArray[np.float32]:
     return np.eye(len(labels), dtype=np.float32)[as_label]
 
 
-ADD_HELP = """to that logit: of a training with --everyone, whose own offsets were chosen on people who trained it, what
-the same training without them was off by"""
-
-
 class _Graph:
     """Nodes and constants, collected in the order in which they run."""
 
@@ -266,30 +262,14 @@ def random_weights(layout: Layout, seed: int) -> dict[str, NDArray[np.float32]]:
     return {name: value.astype(np.float32) for name, value in weights.items()} | layout_arrays(layout)
 
 
-def added(weights: Weights, offsets: list[str]) -> dict[str, NDArray[np.float32]]:
-    """The weights with `head.label=logit` added to the biases of the heads."""
-    found = dict(weights)
-    for offset in offsets:
-        place, _, logit = offset.partition("=")
-        head, _, label = place.partition(".")
-        if label not in LEARNED.get(head, ()):
-            known = ", ".join(f"{head}.{label}" for head, labels in LEARNED.items() for label in labels)
-            raise SystemExit(f"--add {offset}: no such label; there are {known}")
-        bias = found[f"head.{head}.bias"].copy()
-        bias[LEARNED[head].index(label)] += float(logit)
-        found[f"head.{head}.bias"] = bias
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished training, with weights.npz")
     parser.add_argument("--version", required=True)
     parser.add_argument("--output", type=Path, default=SHIPPED / "ecg1.onnx")
-    parser.add_argument("--add", action="append", default=[], metavar="HEAD.LABEL=LOGIT", help=ADD_HELP)
     arguments = parser.parse_args()
     with np.load(arguments.run / "weights.npz") as file:
-        weights = added({name: value.astype(np.float32) for name, value in file.items()}, arguments.add)
+        weights = {name: value.astype(np.float32) for name, value in file.items()}
     manifest = write(weights, arguments.output, arguments.version)
     size_mb = arguments.output.stat().st_size / 1e6
     print(f"{arguments.output}: {size_mb:.2f} MB, sha256 {manifest.sha256[:8]}...")

@@ -207,16 +207,10 @@ class Training:
         self.step = state["step"]
 
 
-def train(
-    packed: Packed, run: Path, config: dict[str, Any], device: torch.device, workers: int, *, everyone: bool = False
-) -> dict[str, float]:
-    """All steps from where `run` stands; returns the validation metrics of the averaged weights.
-
-    With `everyone` those who validate train too: how good it is, training without them must have told.
-    """
+def train(packed: Packed, run: Path, config: dict[str, Any], device: torch.device, workers: int) -> dict[str, float]:
+    """All steps from where `run` stands; returns the validation metrics of the averaged weights."""
     how = config["training"]
-    cutter = Cutter(packed, device)
-    plan = Plan(replace(packed, validation=np.zeros_like(packed.validation)) if everyone else packed, config)
+    cutter, plan = Cutter(packed, device), Plan(packed, config)
     validation = Validation(packed, cutter, intervals=how["intervals"])
     training = Training(config, cutter, packed)
     checkpoint, steps = run / "checkpoint.pt", how["steps"]
@@ -290,7 +284,6 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=DEFAULT)
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value")
     parser.add_argument("--fold", type=int, help="0 to 4: another fifth of the patients validates")
-    parser.add_argument("--everyone", action="store_true", help="those who validate train too: for what ships")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the runs")
     arguments = parser.parse_args()
@@ -302,7 +295,7 @@ def main() -> None:
     packed = Packed.load(arguments.packed)
     if arguments.fold is not None:
         packed = replace(packed, validation=fold(packed.database, packed.record, arguments.fold))
-    found = train(packed, arguments.run, config, device, arguments.workers, everyone=arguments.everyone)
+    found = train(packed, arguments.run, config, device, arguments.workers)
     draw(arguments.run)
     print(json.dumps(found, indent=2))
 
