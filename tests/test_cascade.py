@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 
 import numpy as np
@@ -17,12 +17,12 @@ from rhythmd.recording import shipped
 @pytest.fixture(params=["as scipy is", "scipy without its inner function"])
 def cascade_of(request, monkeypatch):
     if request.param == "as scipy is":
-        yield cascade.Cascade
-        return
+        return cascade.Cascade
     monkeypatch.setitem(sys.modules, "scipy.signal._sosfilt", None)  # importing it fails
-    yield importlib.reload(cascade).Cascade
-    monkeypatch.undo()
-    importlib.reload(cascade)
+    spec = importlib.util.spec_from_file_location("another_cascade", cascade.__file__)
+    another = importlib.util.module_from_spec(spec)  # the one that others have stays as it is
+    spec.loader.exec_module(another)
+    return another.Cascade
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 2500])

@@ -40,8 +40,9 @@ def boots(on: Rehearsal) -> str:
 
 
 def is_installed_as_the_notes_say(on: Rehearsal) -> str:
-    # All that is not as installed: an emulated processor takes a minute or two to import numpy, scipy and ONNX Runtime.
-    on.machine.write(f"{DROP_IN}/emulated.conf", "[Service]\nTimeoutStartSec=900\n")
+    # All that is not as installed: an emulated processor takes a minute or two to import numpy, scipy and ONNX Runtime,
+    # and a while for the window that it is at when it is told to stop.
+    on.machine.write(f"{DROP_IN}/emulated.conf", "[Service]\nTimeoutStartSec=900\nTimeoutStopSec=300\n")
     on.machine.run("mkdir /root/rhythmd && tar -xf /dev/vdb -C /root/rhythmd")
     on.machine.run(f"set -e; cd /root/rhythmd\n{notes.install()}")
     version = on.machine.run(
@@ -321,11 +322,9 @@ def goes_on_while_the_disk_is_full(on: Rehearsal) -> str:
     journal = on.journal()
     counts = [journal.count(words) for words in ("alerts cannot be stored", "alerts are stored again")]
     assert counts == [1, 1], counts
-    killed = journal.count("'stop-sigterm' timed out")
     return (
         f"{left} bytes left: `storage_failing` told {opened_s:.0f} s later, alerts went on; closed {closed_s:.1f} s "
-        f"after there was room; all {len(told)} told were there after a restart; {killed} stops ended by SIGKILL since "
-        "the power cut"
+        f"after there was room; all {len(told)} told were there after a restart"
     )
 
 
