@@ -27,10 +27,12 @@ class Announcer:
         self._publisher = publisher
         self._ledger = ledger
         self.attention = Attention()
+        self._given_up: tuple[str, ...] = ()  # at the start; the ledger is told with the next alert
 
     def alert(self, topic: str, alert: Alert) -> None:
         """An alert that opened or closed."""
-        given_up = self.attention.alert(alert, monotonic())
+        given_up = (*self._given_up, *self.attention.alert(alert, monotonic()))
+        self._given_up = ()
         stands = alert.state == "open" or self.attention.kept(alert.id)
         self._tell(topic, alert, alert.id, over=given_up if stands else (alert.id, *given_up))
 
@@ -55,7 +57,8 @@ class Announcer:
 
         What nobody has acknowledged calls again; what it left open, because it died, is closed as interrupted.
         """
-        left_open = []
+        left_open: list[tuple[str, Alert]] = []
+        given_up: list[str] = []
         for entry in left:
             if entry.topic == "answered":
                 alert_id = str(msgspec.json.decode(entry.payload, type=Answered).id)
@@ -64,17 +67,20 @@ class Announcer:
             else:
                 alert = msgspec.json.decode(entry.payload, type=Alert)
                 name = alert.id
-                self.attention.alert(alert, monotonic())
+                given_up += self.attention.alert(alert, monotonic())
                 if alert.state == "open":
                     left_open.append((entry.topic, alert))
             self._publisher.remember(name, [entry.topic.encode(), entry.payload])
+        self._given_up = tuple(given_up)
+        for name in _names(self._given_up):
+            self._publisher.forget(name)
         for topic, alert in left_open:
             ended = {"state": "closed", "ended_by": "interrupted", "end_sample": alert.raised_sample}
             self.alert(topic, msgspec.structs.replace(alert, seq=stamp(topic)["seq"], **ended))
 
     def _tell(self, topic: str, message: Durable, name: str, *, over: tuple[str, ...]) -> None:
         """Told now, and again to whoever joins late or starts anew, until the alert is over."""
-        ends = tuple(each for alert_id in over for each in (alert_id, _answer_to(alert_id)))
+        ends = _names(over)
         frames = self._commit(topic, message, None if name in ends else name, ends)
         self._publisher.remember(name, frames)
         for each in ends:
@@ -87,6 +93,11 @@ class Announcer:
         payload = msgspec.json.encode(msgspec.structs.replace(message, serial=serial, previous=previous))
         self._ledger.add(Entry(serial, topic, payload, stands, ends))
         return self._publisher.send_frames([topic.encode(), payload])
+
+
+def _names(alert_ids: tuple[str, ...]) -> tuple[str, ...]:
+    """All under which these alarms may stand."""
+    return tuple(name for alert_id in alert_ids for name in (alert_id, _answer_to(alert_id)))
 
 
 def _answer_to(alert_id: str) -> str:

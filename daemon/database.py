@@ -24,12 +24,14 @@ def connect_or_begin_anew(path: Path, schema: str, *, alone: bool = False) -> tu
         return connect(path, schema, alone=alone), set_aside
 
 
-def connect(path: Path | str, schema: str, *, alone: bool = False) -> sqlite3.Connection:
+def connect(path: Path | str, schema: str, *, alone: bool = False, patience_s: float = 5.0) -> sqlite3.Connection:
     """A file whose every commit survives the power cut. Raises DatabaseError when it cannot be read.
+
+    It waits for `patience_s` for whoever has locked it.
 
     One that nobody else may read meanwhile (`alone`) needs no file of shared memory beside it: it opens on a full disk.
     """
-    db = sqlite3.connect(path, timeout=5.0)
+    db = sqlite3.connect(path, timeout=patience_s)
     try:
         if alone:
             db.execute("pragma locking_mode = exclusive")

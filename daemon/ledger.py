@@ -114,12 +114,15 @@ class Ledger:
             self.dropped += 1
         self._waiting.append(entry)
         self.newest = entry.serial
-        self.flush()
+        self._commit()
 
     def flush(self) -> None:
-        """Try again to write what waits."""
+        """Try again to write what waits, and to have the file. To be called now and then."""
         if self._volatile:
             self._go_home()
+        self._commit()
+
+    def _commit(self) -> None:
         if not self._waiting and not self.numbers.unwritten:
             return
         try:
@@ -143,10 +146,18 @@ class Ledger:
         """From memory into the file that could not be had at the start; unless it turns out to hold another ledger."""
         if self._home is None:
             return
-        with ExitStack() as stack, suppress(sqlite3.Error):
-            file = stack.enter_context(closing(connect(self._home, SCHEMA)))
+        try:
+            self._move_to(self._home)
+        except sqlite3.Error as error:
+            if str(error) != self._volatile:
+                log.error("alerts cannot be stored in %s yet: %s", self._home, error)
+            self._volatile = self.failing = str(error)
+
+    def _move_to(self, home: Path) -> None:
+        with ExitStack() as stack:
+            file = stack.enter_context(closing(connect(home, SCHEMA, patience_s=0.0)))  # alerts do not wait for it
             if file.execute("select 1 from reserved").fetchone():
-                log.warning("%s can be read again; a restart goes on with it, and forgets what waits", self._home)
+                log.warning("%s can be read again; a restart goes on with it, and forgets what waits", home)
                 self._home = None
                 return
             self._db.backup(file)
@@ -155,7 +166,7 @@ class Ledger:
             self._db = file
             self.numbers.move(file)
             self._volatile = self.failing = ""
-            log.warning("alerts are stored in %s from now on, with those of before", self._home)
+            log.warning("alerts are stored in %s from now on, with those of before", home)
 
     def _write(self, entry: Entry) -> None:
         values = (entry.serial, entry.topic, time(), entry.payload)

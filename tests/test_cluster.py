@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,22 +111,27 @@ def times_of(output: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in output.rglob("r*") if path.is_file()}
 
 
-def at_work(node: Any) -> bool:
-    """Whether a worker of the node has a record: Ray shows in its title what it does."""
+def caught_at_work(node: Any) -> bool:
+    """Whether a worker of the node has a record, and is halted with it: Ray shows in its title what it does."""
     raylet = node.all_processes["raylet"][0].process.pid
-    for pid in Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split():
-        try:
-            if Path(f"/proc/{pid}/cmdline").read_text().startswith("ray::Worker.do"):
-                return True
-        except FileNotFoundError:
-            continue
+    for pid in map(int, Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if has_a_record(pid):
+                os.kill(pid, signal.SIGSTOP)
+                if has_a_record(pid):
+                    return True
+                os.kill(pid, signal.SIGCONT)  # it was done just then
     return False
+
+
+def has_a_record(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").read_text().startswith("ray::Worker.do")
 
 
 def test_a_node_that_is_killed_costs_nothing_but_time(cluster, archive, expected, tmp_path):
     doomed = cluster.add_node(**NODE)
     process = start(archive, tmp_path, "--ray", cluster.address)
-    while not at_work(doomed):
+    while not caught_at_work(doomed):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     cluster.remove_node(doomed, allow_graceful=False)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from time import monotonic
 
 import pytest
 from hypothesis import given, settings
@@ -243,6 +244,8 @@ def test_a_new_ledger_for_which_there_was_no_room_goes_from_memory_into_its_file
         for module in (room, database):
             monkeypatch.setattr(module, "connect", connect)
         added.append(entry(ledger))
+        assert ledger.failing  # an alert waits for no file
+        ledger.flush()
         assert ledger.failing == ""
         name, newest = ledger.id, ledger.newest
         ledger.numbers.close = lambda: None  # and then it crashes
@@ -250,6 +253,33 @@ def test_a_new_ledger_for_which_there_was_no_room_goes_from_memory_into_its_file
         assert all_of(ledger) == [each.payload for each in added]
         assert (ledger.id, ledger.standing()) == (name, added[:1])
         assert entry(ledger).serial > newest
+
+
+def test_no_alert_waits_for_a_file_that_somebody_else_has_locked_and_why_it_is_not_had_is_told(tmp_path, monkeypatch):
+    connect = database.connect
+    with monkeypatch.context() as full_disk:
+
+        def full(path, schema, **more):
+            if str(path) != ":memory:":
+                raise sqlite3.OperationalError("database or disk is full")
+            return connect(path, schema, **more)
+
+        for module in (room, database):
+            full_disk.setattr(module, "connect", full)
+        held = open_store(Store(directory=str(tmp_path)))
+        ledger = held.__enter__()
+    other = sqlite3.connect(tmp_path / FILE)
+    other.execute("pragma journal_mode = wal")
+    other.execute("begin exclusive")
+    began_s = monotonic()
+    ledger.flush()
+    entry(ledger)
+    assert monotonic() - began_s < 2.0  # sqlite's own patience is 5 s
+    assert "locked" in ledger.failing
+    other.close()
+    ledger.flush()
+    assert ledger.failing == ""
+    held.__exit__(None, None, None)
 
 
 def test_numbers_taken_while_the_disk_is_full_are_never_given_again(tmp_path):

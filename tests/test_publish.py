@@ -424,3 +424,17 @@ def test_a_flood_of_requests_is_served_a_few_at_a_time(house, address):
             flood.recv_multipart()
             answered += 1
     assert answered == REQUESTS_A_TURN
+
+
+def test_what_is_given_up_at_a_restart_is_told_to_nobody_and_ends_with_the_next_alert(address, tmp_path, monkeypatch):
+    with open_daemon(address, tmp_path) as house:
+        for number in range(5):
+            house.opens("asystole", f"a-{number}", latching=True)
+            house.closes("asystole", f"a-{number}", latching=True)
+    monkeypatch.setattr("daemon.attention.MOST_CALLS", 3)  # as if another patch's were among them
+    with open_daemon(address, tmp_path) as house:
+        house.announcer.go_on(house.ledger.standing(), house.common)
+        with join(house, address, "alert.") as late:
+            assert [each.message.id for each in received(late)] == ["a-2", "a-3", "a-4"]
+        house.opens("lead_off", "b-1")
+        assert len(house.ledger.standing()) == 4
