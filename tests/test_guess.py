@@ -86,6 +86,7 @@ def link_of(*arguments: object) -> tuple[int, dict]:
     return result.returncode, finding
 
 
+@pytest.mark.alone  # it measures the rate
 @pytest.mark.parametrize("name", ["healthypi5-batch", "bitalino", "ad8232"])
 def test_doctor_says_which_format_a_port_speaks_and_what_to_write(tmp_path, name):
     """A BITalino is silent until it is told to start."""
@@ -95,6 +96,7 @@ def test_doctor_says_which_format_a_port_speaks_and_what_to_write(tmp_path, name
     assert finding["write"] == f'[patch]\nport = "{tmp_path}/patch"\nlink = "{name}"'
 
 
+@pytest.mark.alone
 def test_doctor_finds_a_configuration_that_is_not_the_patchs_and_accepts_the_one_it_wrote(tmp_path):
     config = tmp_path / "rhythmd.toml"
     config.write_text(f'[patch]\nport = "{tmp_path}/patch"\nlink = "cyton"\n')
