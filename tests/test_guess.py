@@ -86,7 +86,7 @@ def link_of(*arguments: object) -> tuple[int, dict]:
     return result.returncode, finding
 
 
-@pytest.mark.alone  # it listens for so long: a machine that is busy otherwise plays too little of the patch meanwhile
+@pytest.mark.alone  # it measures the rate
 @pytest.mark.parametrize("name", ["healthypi5-batch", "bitalino", "ad8232"])
 def test_doctor_says_which_format_a_port_speaks_and_what_to_write(tmp_path, name):
     """A BITalino is silent until it is told to start."""
