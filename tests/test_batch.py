@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -57,9 +59,17 @@ def url(request, database):
         yield "memory://database"
         memory.rm("/database", recursive=True)
     else:
-        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(database.parent))) as server:
-            Thread(target=server.serve_forever).start()
-            yield f"http://127.0.0.1:{server.server_port}/database"
+        with serving(database.parent) as server:
+            yield f"{server}/database"
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder))) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
             server.shutdown()
 
 
@@ -94,6 +104,21 @@ def test_a_url_stands_for_what_a_path_would(url):
     assert names == {"/100": "", "/p1/200": "p1", "/p1/whole": "p1"}
     assert asked([f"{url}/RECORDS"]) == [Asked(f"{url}/100"), Asked(f"{url}/p1/200", "p1")]
     assert asked([f"{url}/100"]) == [Asked(f"{url}/100")]
+
+
+HOSTILE = """<a href="../../../tmp/x.hea">x</a> <a href="/database//tmp/y.hea">y</a>"""
+
+
+def test_a_servers_index_leads_nowhere_out_of_the_output_directory(database):
+    (database / "index.html").write_text(HOSTILE)
+    (database / "tmp").mkdir()
+    for folder, name in ((database.parent / "tmp", "x"), (database / "tmp", "y")):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.hea").write_text(f"{name} 1 250 5000\n")
+    with serving(database.parent) as server:
+        found = asked([f"{server}/database"])
+    assert {each.record[-1] for each in found} == {"x", "y"}
+    assert {each.under for each in found} == {""}
 
 
 @pytest.mark.parametrize("record", ["100", "p1/whole"])

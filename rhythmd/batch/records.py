@@ -92,11 +92,14 @@ def _listed(path: str, text: str, folder: str) -> Iterator[Asked]:
         if is_url(name) or name.startswith("/"):
             yield Asked(name)
         else:
-            yield Asked(f"{folder}/{name}", "" if ".." in PurePosixPath(name).parts else _under(name))
+            yield Asked(f"{folder}/{name}", _under(name))
 
 
 def _under(name: str) -> str:
-    return str(PurePosixPath(name).parent).removeprefix(".")
+    """Where its results go; never out of the output directory, whatever a list or a server's index says."""
+    folder = PurePosixPath(name).parent
+    leads_out = folder.is_absolute() or ".." in folder.parts
+    return "" if leads_out or folder == PurePosixPath(".") else str(folder)
 
 
 def _text(path: Path) -> str:
