@@ -85,7 +85,8 @@ class _Elsewhere:
             named = {each for each in getattr(found, "file_name", None) or [] if each != "~"}
             self._signals |= named
             segments = getattr(found, "seg_name", None) or []
-            self._headers += [f"{each}.hea" for each in dict.fromkeys(segments) if each != "~"]
+            named_headers = [f"{each}.hea" for each in dict.fromkeys(segments) if each != "~"]
+            self._headers += [each for each in named_headers if each not in self._headers]  # it may name itself
             if not found.sig_len:  # how long it is only its signals tell
                 self.fetch()
 
@@ -108,13 +109,15 @@ class _Elsewhere:
     def _size_and_time(self, name: str) -> list[int]:
         path = f"{self._away}/{name}"
         try:
-            size = int(self._files.info(path)["size"] or 0)
+            return [int(self._files.info(path)["size"] or 0), self._time(path)]
         except Exception as error:  # likewise
             raise RecordError(f"{self._url}: {name} cannot be looked at: {_said(error)}") from error
+
+    def _time(self, path: str) -> int:
         try:
-            return [size, round(self._files.modified(path).timestamp() * 1e9)]
+            return round(self._files.modified(path).timestamp() * 1e9)
         except (NotImplementedError, KeyError):  # HTTP does not tell: there the size alone must do
-            return [size, 0]
+            return 0
 
 
 def _said(error: Exception) -> str:
