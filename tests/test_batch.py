@@ -12,8 +12,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from daemon.alerts import AlertEvent
 from daemon.config import Config, Engine
@@ -52,8 +54,6 @@ def url(request, database):
     if request.param == "file":
         yield f"file://{database}"
     elif request.param == "memory":
-        import fsspec
-
         memory = fsspec.filesystem("memory")
         memory.put(f"{database}/", "/database/", recursive=True)
         yield "memory://database"
@@ -84,6 +84,19 @@ def test_a_folder_stands_for_the_records_beneath_it_and_not_for_their_segments(d
         Asked(f"{database}/p1/200", "p1"),
         Asked(f"{database}/p1/whole", "p1"),
     ]
+
+
+@pytest.mark.parametrize("given", [".", "./", "p1/.."])
+def test_the_folder_one_is_in_may_be_given(database, monkeypatch, given):
+    monkeypatch.chdir(database)
+    assert [each.record for each in asked([given])] == [
+        f"{given.rstrip('/')}/{name}" for name in ("100", "p1/200", "p1/whole")
+    ]
+
+
+def test_an_empty_name_is_no_record():
+    with pytest.raises(RecordError, match="RECORD is empty"):
+        asked([""])
 
 
 def test_a_list_stands_for_its_lines(database, tmp_path):
@@ -139,6 +152,33 @@ def test_a_record_at_a_url_is_done_once(url, tmp_path):
     assert outcome() == "done"
     assert all((tmp_path / f"100{suffix}").exists() for suffix in RESULTS)
     assert outcome() == "there already"
+
+
+@pytest.mark.timeout(20)
+def test_a_header_that_names_itself_ends(database):
+    (database / "loop.hea").write_text("loop/2 1 250 5000\nloop 2500\nloop 2500\n")
+    with files_of(f"file://{database}/loop") as files:
+        assert files.source().keys() == {"loop.hea"}
+
+
+class Unsteady(MemoryFileSystem):
+    """A network that fails at the last question."""
+
+    protocol = "unsteady"
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("unsteady://"))
+
+    def modified(self, path):
+        raise ConnectionResetError("reset by peer")
+
+
+def test_a_network_that_fails_costs_its_record_alone(tmp_path, database):
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    Unsteady().put(f"{database}/", "/unsteady/", recursive=True)
+    with pytest.raises(RecordError, match=r"unsteady/100: 100\.\w+ cannot be looked at: reset by peer"):
+        do(Job("unsteady://unsteady/100", None, tmp_path, Config()))
 
 
 def test_a_record_at_a_url_that_has_changed_is_done_again(database, tmp_path):

@@ -31,8 +31,10 @@ def asked(given: Iterable[str]) -> list[Asked]:
 
 
 def _here(given: str) -> Iterator[Asked]:
+    if not given:  # most likely a shell's variable that is not set
+        raise RecordError("RECORD is empty; give a record, a folder (. is this one) or a list")
     path = Path(given)
-    if given == "shipped" or path.with_name(f"{path.name}.hea").is_file():
+    if given == "shipped" or Path(f"{given}.hea").is_file():
         yield Asked(given)
     elif path.is_dir():
         headers = {str(each.relative_to(path)): each for each in path.rglob("*.hea")}
