@@ -115,9 +115,10 @@ class _Elsewhere:
 
     def _time(self, path: str) -> int:
         try:
-            return round(self._files.modified(path).timestamp() * 1e9)
+            seconds: float = self._files.modified(path).timestamp()
         except (NotImplementedError, KeyError):  # HTTP does not tell: there the size alone must do
             return 0
+        return round(seconds * 1e9)
 
 
 def _said(error: Exception) -> str:
