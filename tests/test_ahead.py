@@ -25,7 +25,6 @@ from rhythmd.recording import shipped
 from tests.test_archive import After, record, results, whole  # noqa: F401 - fixtures
 from tests.test_archive import job as job_of
 
-
 ROOT = Path(__file__).parents[1]
 
 
