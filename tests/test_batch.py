@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +29,7 @@ from rhythmd.batch.figures import figures
 from rhythmd.batch.files import files_of
 from rhythmd.batch.records import Asked, asked
 from rhythmd.batch.summary import rows, write_summary
+from rhythmd.batch.temporary import temporary_folder
 from rhythmd.batch.worker import Worker, on_cpu
 from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, find, shipped
@@ -295,3 +300,23 @@ def test_where_there_is_no_gpu_the_cpu_does_it_and_a_second_run_is_content(tmp_p
     assert (again.outcome, again.results) == ("there already", ())
     on_gpu = do(replace(asked_for, as_good=(on_cpu(config),)))  # which would need TensorRT to do it again
     assert on_gpu == "there already"
+
+
+KILLED = """
+import os, signal
+from rhythmd.batch.temporary import temporary_folder
+with temporary_folder() as folder:
+    (folder / "100.dat").write_bytes(b"somebody's")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_worker_leaves_the_next_one_removes_and_nothing_in_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    subprocess.run([sys.executable, "-c", KILLED], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    (left,) = tmp_path.iterdir()
+    with temporary_folder() as ours:
+        Worker(Config(), gpu=False, host="here")
+        assert list(tmp_path.iterdir()) == [ours]
+    assert not left.exists()
+    assert not ours.exists()

@@ -6,12 +6,12 @@ they are asked for, into a temporary folder that goes when the record is done.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from rhythmd.batch.temporary import temporary_folder
 from rhythmd.evaluation.store import source_of
 from rhythmd.recording import RecordError, header_of, stem
 
@@ -39,12 +39,12 @@ def files_of(record: str) -> Iterator[Files]:
     if not is_url(record):
         yield _Here(stem(record))
         return
-    with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
+    with temporary_folder() as folder:
         try:
-            yield _Elsewhere(stem(record), Path(folder))
+            yield _Elsewhere(stem(record), folder)
         except RecordError as error:
             away, _, _ = stem(record).rpartition("/")
-            raise RecordError(str(error).replace(folder, away)) from error
+            raise RecordError(str(error).replace(str(folder), away)) from error
 
 
 def filesystem(url: str) -> tuple[Any, str]:
