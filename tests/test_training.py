@@ -496,7 +496,7 @@ def test_the_exported_network_computes_its_definition(tmp_path, layout):
 
 def test_weights_of_another_kind_of_network_are_refused():
     weights = random_weights(LAYOUT, seed=7) | {"layout.memory": np.array(64, np.float32)}
-    with pytest.raises(ValueError, match="layout.memory: made by the training at commit 3dd4aec; export it there"):
+    with pytest.raises(ValueError, match=r"layout\.memory: made by the training at commit 3dd4aec; export it there"):
         layout_of(weights)
 
 
