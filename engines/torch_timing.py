@@ -44,9 +44,7 @@ class Network(torch.nn.Module):  # type: ignore[misc]
             for node in graph.node
         ]
         if not folded:
-            self.steps = [
-                self.unfolded(*step) if (step[0], len(step[1])) == ("Conv", 3) else step for step in self.steps
-            ]
+            self.steps = [self.unfolded(*step) for step in self.steps]
         self.inputs = [each.name for each in graph.input]
         self.outputs = [each.name for each in graph.output]
         if unknown := {kind for kind, *_ in self.steps} - OPERATORS.keys():

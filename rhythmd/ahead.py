@@ -4,7 +4,7 @@ Its answers depend on the windows alone, in their order, and not on what the jud
 the next blocks while the judge is still at the last ones. It is the same network, one window at a time, and the judge
 asks as always: what it gets was computed already, to the same bits.
 
-`python -m rhythmd.ahead` is that process; it ends when the one that started it does.
+`main` is that process; it ends when the one that started it does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -82,7 +82,8 @@ class Ahead:
         try:
             self._connection.send(value)
         except OSError:
-            raise _gone() from None
+            while True:  # it may have said why it ended, after some answers
+                self._receive()
 
     def _receive(self) -> Any:
         try:
@@ -127,7 +128,9 @@ class Pace:
 def opened(engine: Chosen) -> Iterator[Ahead]:
     """Raises EngineError, as `open_backend` does."""
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "rhythmd.ahead", str(theirs.fileno()), engine.backend, engine.model]
+    # `-m` would import first from the folder that one is in: a numpy.py among the records, another checkout's rhythmd
+    program = f"import sys; sys.path[:] = {sys.path!r}; from rhythmd.ahead import main; main()"
+    command = [sys.executable, "-c", program, str(theirs.fileno()), engine.backend, engine.model]
     with theirs:  # in a session of its own: a terminal's Ctrl-C is for us, and we end it
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
     connection = Connection(ours.detach())
@@ -146,24 +149,46 @@ def _gone() -> ConfigError:
     return ConfigError("the network's process was killed, perhaps for want of memory: the same command goes on")
 
 
+class _OverError(Exception):
+    """Who asked is gone, or has all."""
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    """Around what is said and heard alone: an engine's OSError is another matter."""
+    try:
+        yield
+    except (EOFError, OSError):
+        raise _OverError from None
+
+
 def _serve(connection: Connection, backend: str, model: str) -> None:
+    def say(value: Any) -> None:
+        with _talking():
+            connection.send(value)
+
     try:
         with open_backend(backend, find_model(model)) as engine:
-            connection.send("open")
+            say("open")
             while True:
-                connection.send(_answered(engine, connection))
+                say(_answered(engine, connection))
     except EngineError as error:
-        connection.send(error)
-    except (EOFError, OSError):  # who asked is gone, or has all
-        return
+        say(error)
+    except OSError as error:
+        say(EngineError(f"engine {backend}: {error}"))
 
 
 def _answered(engine: Backend, connection: Connection) -> Any:
-    while isinstance(asked := connection.recv(), dict):
+    while isinstance(asked := _heard_on(connection), dict):
         engine.states = asked  # type: ignore[attr-defined]  # it has some, or none would have been put away
     if isinstance(asked, str):
         return getattr(engine, "states", None)
     return [_answer(engine, inputs) for inputs in asked]
+
+
+def _heard_on(connection: Connection) -> Any:
+    with _talking():
+        return connection.recv()
 
 
 def _answer(engine: Backend, inputs: Inputs) -> tuple[np.ndarray, ...]:
@@ -173,6 +198,7 @@ def _answer(engine: Backend, inputs: Inputs) -> tuple[np.ndarray, ...]:
     return engine.infer(*inputs)
 
 
-if __name__ == "__main__":
+def main() -> None:
     fileno, *named = sys.argv[1:]
-    _serve(Connection(int(fileno)), *named)
+    with suppress(_OverError):
+        _serve(Connection(int(fileno)), *named)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ from rhythmd.archive import Job, Watch, do
 from rhythmd.recording import shipped
 from tests.test_archive import After, record, results, whole  # noqa: F401 - fixtures
 from tests.test_archive import job as job_of
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +89,25 @@ def test_that_it_was_killed_is_told(record, opened):  # noqa: F811
 def test_an_engine_that_cannot_be_opened_is_told_as_without(record):  # noqa: F811
     with pytest.raises(EngineError, match="tensorrt"), ahead.opened(Engine(backend="tensorrt")):
         pass
+
+
+def test_why_a_network_ended_is_told_also_when_it_no_longer_listens():
+    ours, theirs = Pipe()
+    for said in ("open", [()], EngineError("the GPU has fallen off the bus")):
+        theirs.send(said)
+    theirs.close()
+    other = ahead.Ahead(ours)
+    with pytest.raises(EngineError, match="fallen off the bus"):
+        other.ask([Skipped(0, 0)])
+
+
+def test_it_imports_nothing_from_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    for name in ("numpy", "rhythmd"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from among the records')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each] + [str(ROOT)])
+    with ahead.opened(Engine()) as other:
+        assert other.states is not None
 
 
 def test_each_answer_and_what_it_remembers_are_those_of_the_network_asked_in_time():

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from wfdb import rdann
 
-from daemon.config import Alerts, Config, FrequentPvc
+from daemon.config import Alerts, Config, Engine, FrequentPvc
+from engines.errors import EngineError
 from rhythmd import archive, unfinished
 from rhythmd.archive import Findings, Job, Watch, do
+from rhythmd.batch import processes
 from rhythmd.recording import RecordError, shipped
 from tests.conftest import write_record
 from tests.test_analysis import HEADS, with_losses
@@ -271,3 +274,40 @@ def test_a_worker_that_is_killed_is_told_of_in_one_line(tmp_path):
     _, said = process.communicate(timeout=120)
     assert (process.returncode, said.count("\n")) == (2, 1), said
     assert "goes on, with a smaller --jobs" in said
+
+
+def test_workers_end_with_the_process_that_was_killed(tmp_path):
+    """As by a second Ctrl-C."""
+    counts = shipped().counts * 400 / shipped().counts_per_mv
+    for name in ("r", "s"):
+        write_record(tmp_path, name, np.tile(counts, 4))
+    command = [sys.executable, "-m", "rhythmd", "analyze", str(tmp_path), "--output-dir", str(tmp_path / "out")]
+    process = subprocess.Popen([*command, "--jobs", "2"])
+    while len(workers := workers_of(process.pid)) < 2 or min(map(cpu_s, workers)) < 0.5:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 5
+    while any(map(runs, workers)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def runs(process: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_what_stops_one_stops_all(tmp_path):
+    """Here a bug, or an engine that breaks: nobody waits for the rest of the archive."""
+    jobs = [Job("shipped", None, tmp_path / str(place), Config()) for place in range(24)]
+    for job in jobs:
+        job.directory.mkdir()
+    jobs[1] = replace(jobs[1], config=Config(engine=Engine(model="nosuch")))
+    shared = processes.Shared()
+    with pytest.raises(EngineError, match="nosuch"):
+        list(processes.all_done(jobs, 2, shared, lambda _hours: None))
+    assert len(list(tmp_path.rglob("*.rhy"))) < 4

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from daemon.alerts import AlertEvent
 from daemon.config import Config, Engine
@@ -21,6 +29,7 @@ from rhythmd.batch.figures import figures
 from rhythmd.batch.files import files_of
 from rhythmd.batch.records import Asked, asked
 from rhythmd.batch.summary import rows, write_summary
+from rhythmd.batch.temporary import temporary_folder
 from rhythmd.batch.worker import Worker, on_cpu
 from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, find, shipped
@@ -50,16 +59,22 @@ def url(request, database):
     if request.param == "file":
         yield f"file://{database}"
     elif request.param == "memory":
-        import fsspec
-
         memory = fsspec.filesystem("memory")
         memory.put(f"{database}/", "/database/", recursive=True)
         yield "memory://database"
         memory.rm("/database", recursive=True)
     else:
-        with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(database.parent))) as server:
-            Thread(target=server.serve_forever).start()
-            yield f"http://127.0.0.1:{server.server_port}/database"
+        with serving(database.parent) as server:
+            yield f"{server}/database"
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder))) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
             server.shutdown()
 
 
@@ -74,6 +89,19 @@ def test_a_folder_stands_for_the_records_beneath_it_and_not_for_their_segments(d
         Asked(f"{database}/p1/200", "p1"),
         Asked(f"{database}/p1/whole", "p1"),
     ]
+
+
+@pytest.mark.parametrize("given", [".", "./", "p1/.."])
+def test_the_folder_one_is_in_may_be_given(database, monkeypatch, given):
+    monkeypatch.chdir(database)
+    assert [each.record for each in asked([given])] == [
+        f"{given.rstrip('/')}/{name}" for name in ("100", "p1/200", "p1/whole")
+    ]
+
+
+def test_an_empty_name_is_no_record():
+    with pytest.raises(RecordError, match="RECORD is empty"):
+        asked([""])
 
 
 def test_a_list_stands_for_its_lines(database, tmp_path):
@@ -96,6 +124,21 @@ def test_a_url_stands_for_what_a_path_would(url):
     assert asked([f"{url}/100"]) == [Asked(f"{url}/100")]
 
 
+HOSTILE = """<a href="../../../tmp/x.hea">x</a> <a href="/database//tmp/y.hea">y</a>"""
+
+
+def test_a_servers_index_leads_nowhere_out_of_the_output_directory(database):
+    (database / "index.html").write_text(HOSTILE)
+    (database / "tmp").mkdir()
+    for folder, name in ((database.parent / "tmp", "x"), (database / "tmp", "y")):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.hea").write_text(f"{name} 1 250 5000\n")
+    with serving(database.parent) as server:
+        found = asked([f"{server}/database"])
+    assert {each.record[-1] for each in found} == {"x", "y"}
+    assert {each.under for each in found} == {""}
+
+
 @pytest.mark.parametrize("record", ["100", "p1/whole"])
 def test_a_record_at_a_url_is_read_as_one_here(url, database, record):
     there = find(f"{database}/{record}").piece(0, 5000)
@@ -114,6 +157,33 @@ def test_a_record_at_a_url_is_done_once(url, tmp_path):
     assert outcome() == "done"
     assert all((tmp_path / f"100{suffix}").exists() for suffix in RESULTS)
     assert outcome() == "there already"
+
+
+@pytest.mark.timeout(20)
+def test_a_header_that_names_itself_ends(database):
+    (database / "loop.hea").write_text("loop/2 1 250 5000\nloop 2500\nloop 2500\n")
+    with files_of(f"file://{database}/loop") as files:
+        assert files.source().keys() == {"loop.hea"}
+
+
+class Unsteady(MemoryFileSystem):
+    """A network that fails at the last question."""
+
+    protocol = "unsteady"
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("unsteady://"))
+
+    def modified(self, path):
+        raise ConnectionResetError("reset by peer")
+
+
+def test_a_network_that_fails_costs_its_record_alone(tmp_path, database):
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    Unsteady().put(f"{database}/", "/unsteady/", recursive=True)
+    with pytest.raises(RecordError, match=r"unsteady/100: 100\.\w+ cannot be looked at: reset by peer"):
+        do(Job("unsteady://unsteady/100", None, tmp_path, Config()))
 
 
 def test_a_record_at_a_url_that_has_changed_is_done_again(database, tmp_path):
@@ -230,3 +300,23 @@ def test_where_there_is_no_gpu_the_cpu_does_it_and_a_second_run_is_content(tmp_p
     assert (again.outcome, again.results) == ("there already", ())
     on_gpu = do(replace(asked_for, as_good=(on_cpu(config),)))  # which would need TensorRT to do it again
     assert on_gpu == "there already"
+
+
+KILLED = """
+import os, signal
+from rhythmd.batch.temporary import temporary_folder
+with temporary_folder() as folder:
+    (folder / "100.dat").write_bytes(b"somebody's")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_worker_leaves_the_next_one_removes_and_nothing_in_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    subprocess.run([sys.executable, "-c", KILLED], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    (left,) = tmp_path.iterdir()
+    with temporary_folder() as ours:
+        Worker(Config(), gpu=False, host="here")
+        assert list(tmp_path.iterdir()) == [ours]
+    assert not left.exists()
+    assert not ours.exists()

@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rhythmd.batch.cluster import share_of_gpu
 from rhythmd.recording import shipped
 from tests.conftest import write_record
 
@@ -44,14 +46,19 @@ if any("default_worker" in word for word in sys.orig_argv):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[Any]:
+def faults(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "sitecustomize.py").write_text(FAULTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(faults) -> Iterator[Any]:
     """One node; what a test adds it also removes."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'rhythmd[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    faults = tmp_path_factory.mktemp("faults")
-    (faults / "sitecustomize.py").write_text(FAULTS)
     started = Cluster(initialize_head=True, head_node_args={**NODE, "env_vars": {"PYTHONPATH": str(faults)}})
     yield started
     started.shutdown()
@@ -220,6 +227,28 @@ def test_a_node_whose_engine_breaks_is_left_out_and_where_none_is_left_it_ends(c
     assert (code, said.count("\n")) == (2, 3), said
     assert "is left out: the GPU has fallen off the bus" in said
     assert "no node is left that could do it; once one is, the same command goes on" in said
+
+
+def test_no_worker_of_a_node_that_is_left_out_gets_another_record(cluster, faults, archive, tmp_path):
+    """Two nodes, one with two CPUs: the second engine there is open, and has fallen off the same bus."""
+    records = tmp_path / "records"
+    others = [archive / ("ward" if place % 2 else "") / f"r{place}" for place in range(RECORDS)]
+    records.write_text("".join(f"{path}\n" for path in (*others[:4], archive / "breaks", *others[4:])))
+    node = cluster.add_node(**NODE | {"num_cpus": 2}, env_vars={"PYTHONPATH": str(faults)})
+    try:
+        code, said = said_by(start(archive, tmp_path, "--ray", cluster.address, given=str(records)))
+    finally:
+        cluster.remove_node(node)
+    assert (code, said.count("is left out"), said.count("breaks is done again")) == (2, 2, 2), said
+    assert "3 workers were lost with it" not in said
+    assert "no node is left that could do it" in said
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), [(6, 4), (1, 4), (8, 1), (3, 1), (7, 2), (96, 8), (4, 0.5)])
+def test_a_gpu_is_shared_so_that_all_workers_find_room(cpus, gpus):
+    share = share_of_gpu(cpus, gpus)
+    assert share == round(share, 4) <= 1
+    assert sum(int(min(1, gpus - whole) / share + 1e-9) for whole in range(ceil(gpus))) >= cpus
 
 
 REFUSED = {

@@ -494,6 +494,12 @@ def test_the_exported_network_computes_its_definition(tmp_path, layout):
             np.testing.assert_allclose(of_head[0], wanted, atol=1e-5)
 
 
+def test_weights_of_another_kind_of_network_are_refused():
+    weights = random_weights(LAYOUT, seed=7) | {"layout.memory": np.array(64, np.float32)}
+    with pytest.raises(ValueError, match=r"layout\.memory: made by the training at commit 3dd4aec; export it there"):
+        layout_of(weights)
+
+
 def test_a_window_without_a_beat_leaves_the_memory_as_it_was_bit_for_bit(tmp_path):
     write(random_weights(LAYOUT, seed=7), tmp_path / "net.onnx", "0")
     beat, quiet = (call for number, call in enumerate(calls(4)) if number in (2, 3))

@@ -36,8 +36,12 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 def layout_of(weights: Weights) -> Layout:
-    """The layout that these weights belong to. Older ones do not know all of its fields."""
+    """The layout that these weights belong to. Older ones do not know all of its fields. Raises ValueError."""
     names = [field.name for field in fields(Layout) if f"layout.{field.name}" in weights]
+    if unknown := sorted(
+        {each for each in weights if each.startswith("layout.")} - {f"layout.{name}" for name in names}
+    ):
+        raise ValueError(f"{', '.join(unknown)}: made by the training at commit 3dd4aec; export it there")
     arrays = {name: weights[f"layout.{name}"].astype(int) for name in names}
     shape: dict[str, Any] = {name: tuple(each.tolist()) if each.ndim else int(each) for name, each in arrays.items()}
     return Layout(**shape)

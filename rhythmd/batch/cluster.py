@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil, floor
 from time import monotonic, sleep
 from typing import Any
 
@@ -122,7 +123,7 @@ def all_done(
                 else:
                     yield job, None, f"{job.record}: {MOST_LOST} workers were lost with it, perhaps for want of memory"
                 continue
-            crew.idle.append(hand)
+            crew.free(hand)
             hours += reply.hours
             show(hours)
             yield _taken(job, reply)
@@ -137,6 +138,14 @@ def _taken(job: Job, reply: Reply) -> Done:
     except RecordError as error:
         return job, None, one_line(str(error))
     return job, reply.outcome, ""
+
+
+def share_of_gpu(cpus: float, gpus: float) -> float:
+    """Of one GPU, for each of a node's workers. So many fit on each that all find room: 4 for 6 hold 2 each, not 1.5.
+
+    Ray counts in ten-thousandths.
+    """
+    return floor(1e4 / max(1, ceil(cpus / gpus))) / 1e4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +203,7 @@ class _Crew:
         gpu = self._config.engine.backend != "onnxruntime" and gpus > 0
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         kind = self._ray.remote(Worker).options(
-            num_cpus=1, num_gpus=min(1, gpus / cpus) if gpu else 0, scheduling_strategy=there
+            num_cpus=1, num_gpus=share_of_gpu(cpus, gpus) if gpu else 0, scheduling_strategy=there
         )
         host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         hand = _Hand(node["NodeID"], host, kind.remote(self._config, gpu=gpu, host=host))
@@ -227,11 +236,18 @@ class _Crew:
             return
         if opened.maker == self._maker:
             self._known.add(hand)
-            self.idle.append(hand)
+            self.free(hand)
             return
         self.lost(hand)
         made = opened.maker and f"rhythmd {opened.maker.rhythmd} there has other sources or another model"
         self.leave_out(hand, opened.wrong or f"{made}; install the same as here")
+
+    def free(self, hand: _Hand) -> None:
+        """It may have a record; unless its node was left out meanwhile, over another of its workers."""
+        if hand.node_id in self._refused:
+            self.lost(hand)
+        else:
+            self.idle.append(hand)
 
     def leave_out(self, hand: _Hand, why: str) -> None:
         if hand.node_id not in self._refused:

@@ -6,12 +6,12 @@ they are asked for, into a temporary folder that goes when the record is done.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from rhythmd.batch.temporary import temporary_folder
 from rhythmd.evaluation.store import source_of
 from rhythmd.recording import RecordError, header_of, stem
 
@@ -39,12 +39,12 @@ def files_of(record: str) -> Iterator[Files]:
     if not is_url(record):
         yield _Here(stem(record))
         return
-    with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
+    with temporary_folder() as folder:
         try:
-            yield _Elsewhere(stem(record), Path(folder))
+            yield _Elsewhere(stem(record), folder)
         except RecordError as error:
             away, _, _ = stem(record).rpartition("/")
-            raise RecordError(str(error).replace(folder, away)) from error
+            raise RecordError(str(error).replace(str(folder), away)) from error
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -85,7 +85,8 @@ class _Elsewhere:
             named = {each for each in getattr(found, "file_name", None) or [] if each != "~"}
             self._signals |= named
             segments = getattr(found, "seg_name", None) or []
-            self._headers += [f"{each}.hea" for each in dict.fromkeys(segments) if each != "~"]
+            named_headers = [f"{each}.hea" for each in dict.fromkeys(segments) if each != "~"]
+            self._headers += [each for each in named_headers if each not in self._headers]  # it may name itself
             if not found.sig_len:  # how long it is only its signals tell
                 self.fetch()
 
@@ -108,13 +109,16 @@ class _Elsewhere:
     def _size_and_time(self, name: str) -> list[int]:
         path = f"{self._away}/{name}"
         try:
-            size = int(self._files.info(path)["size"] or 0)
+            return [int(self._files.info(path)["size"] or 0), self._time(path)]
         except Exception as error:  # likewise
             raise RecordError(f"{self._url}: {name} cannot be looked at: {_said(error)}") from error
+
+    def _time(self, path: str) -> int:
         try:
-            return [size, round(self._files.modified(path).timestamp() * 1e9)]
+            seconds: float = self._files.modified(path).timestamp()
         except (NotImplementedError, KeyError):  # HTTP does not tell: there the size alone must do
-            return [size, 0]
+            return 0
+        return round(seconds * 1e9)
 
 
 def _said(error: Exception) -> str:

@@ -9,7 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from ctypes import c_bool, c_double
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 from daemon.config import Config, ConfigError
 from rhythmd.archive import Held, Job, Outcome, Watch, do
@@ -56,16 +57,19 @@ def all_done(jobs: list[Job], workers: int, shared: Shared, show: Callable[[floa
     with ProcessPoolExecutor(
         min(workers, len(jobs)), initializer=_become_worker, initargs=(shared, jobs[0].config)
     ) as pool:
-        left: set[Future[Done]] = {pool.submit(_work, job) for job in jobs}
-        while left:
-            done, left = wait(left, LOOK_S, FIRST_COMPLETED)
-            show(sum(shared.hours))
-            try:
+        try:
+            left: set[Future[Done]] = {pool.submit(_work, job) for job in jobs}
+            while left:
+                done, left = wait(left, LOOK_S, FIRST_COMPLETED)
+                show(sum(shared.hours))
                 yield from [future.result() for future in done]
-            except BrokenProcessPool:
-                raise ConfigError(
-                    "a worker was killed, perhaps for want of memory: the same command goes on, with a smaller --jobs"
-                ) from None
+        except BrokenProcessPool:
+            raise ConfigError(
+                "a worker was killed, perhaps for want of memory: the same command goes on, with a smaller --jobs"
+            ) from None
+        except BaseException:
+            shared.stop.value = True  # the pool waits for its workers, which would do all that is left
+            raise
 
 
 def one_line(text: str) -> str:
@@ -89,6 +93,15 @@ def _become_worker(shared: Shared, config: Config) -> None:
     _in_worker = shared, Held(config)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the first process stops the others
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """It may be killed, by a second Ctrl-C too: nobody would hear of what is done here, or could stop it."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(job: Job) -> Done:

@@ -31,8 +31,10 @@ def asked(given: Iterable[str]) -> list[Asked]:
 
 
 def _here(given: str) -> Iterator[Asked]:
+    if not given:  # most likely a shell's variable that is not set
+        raise RecordError("RECORD is empty; give a record, a folder (. is this one) or a list")
     path = Path(given)
-    if given == "shipped" or path.with_name(f"{path.name}.hea").is_file():
+    if given == "shipped" or Path(f"{given}.hea").is_file():
         yield Asked(given)
     elif path.is_dir():
         headers = {str(each.relative_to(path)): each for each in path.rglob("*.hea")}
@@ -92,11 +94,14 @@ def _listed(path: str, text: str, folder: str) -> Iterator[Asked]:
         if is_url(name) or name.startswith("/"):
             yield Asked(name)
         else:
-            yield Asked(f"{folder}/{name}", "" if ".." in PurePosixPath(name).parts else _under(name))
+            yield Asked(f"{folder}/{name}", _under(name))
 
 
 def _under(name: str) -> str:
-    return str(PurePosixPath(name).parent).removeprefix(".")
+    """Where its results go; never out of the output directory, whatever a list or a server's index says."""
+    folder = PurePosixPath(name).parent
+    leads_out = folder.is_absolute() or ".." in folder.parts
+    return "" if leads_out or folder == PurePosixPath(".") else str(folder)
 
 
 def _text(path: Path) -> str:

@@ -5,9 +5,7 @@ Knows nothing of Ray, which imports it on each node from the rhythmd that is ins
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
@@ -15,6 +13,7 @@ from daemon.config import Config
 from engines.errors import EngineError
 from rhythmd.archive import RESULTS, Held, Job, Outcome, Watch, do
 from rhythmd.batch.files import is_url
+from rhythmd.batch.temporary import remove_left, temporary_folder
 from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, name_of
 
@@ -39,6 +38,7 @@ class Reply:
 
 class Worker:
     def __init__(self, config: Config, *, gpu: bool, host: str) -> None:
+        remove_left()  # Ray kills workers, with a recording in their hands
         self._asked = config
         self._config = config if gpu else on_cpu(config)
         self._host = host
@@ -53,15 +53,15 @@ class Worker:
 
     def do(self, job: Job) -> Reply:
         heard: list[float] = []  # hours
-        with tempfile.TemporaryDirectory(prefix="rhythmd-") as folder:
-            here = replace(job, directory=Path(folder), config=self._config, as_good=(self._asked, on_cpu(self._asked)))
+        with temporary_folder() as folder:
+            here = replace(job, directory=folder, config=self._config, as_good=(self._asked, on_cpu(self._asked)))
             try:
                 outcome = do(here, Watch(heard.append), self._held)
             except RecordError as error:
                 unseen = "" if is_url(job.record) else f" at {self._host}; each node must see it there, or give a URL"
                 hint = unseen if "no such record" in str(error) else ""
                 return Reply(None, (), sum(heard), f"{error}{hint}")
-            paths = [Path(folder, f"{name_of(job.record)}{suffix}") for suffix in RESULTS]
+            paths = [folder / f"{name_of(job.record)}{suffix}" for suffix in RESULTS]
             results = tuple(path.read_bytes() for path in paths) if outcome == "done" else ()
         return Reply(outcome, results, sum(heard))
 

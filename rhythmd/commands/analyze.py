@@ -47,6 +47,7 @@ from rhythmd.batch import processes
 from rhythmd.batch.files import is_url
 from rhythmd.batch.records import Asked, asked
 from rhythmd.batch.summary import write_summary
+from rhythmd.batch.temporary import remove_left
 from rhythmd.recording import duration_s
 
 SOME_FAILED = 3
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output-dir {args.output_dir}: {error.strerror}") from None
+    remove_left()
     shared = processes.Shared()
     outcomes: Counter[Outcome | None] = Counter()
     failed: dict[str, str] = {}
