@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import ExitStack, closing, contextmanager
 from time import monotonic
 
 import pytest
@@ -213,36 +214,36 @@ def test_a_directory_that_cannot_be_is_refused_by_its_key(tmp_path):
         pass
 
 
-def test_where_no_file_can_be_had_the_daemon_goes_on_in_memory_and_says_so(tmp_path, monkeypatch):
-    def full(path, schema, **more):
+@contextmanager
+def no_file_to_be_had(why):
+    """SQLite opens nothing but memory, as on a disk that is full or broken."""
+
+    def refusing(path, schema, **more):
         if str(path) != ":memory:":
-            raise sqlite3.OperationalError("unable to open database file")
+            raise sqlite3.OperationalError(why)
         return connect(path, schema, **more)
 
     connect = database.connect
-    for module in (room, database):
-        monkeypatch.setattr(module, "connect", full)
-    with open_store(Store(directory=str(tmp_path))) as ledger:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (room, database):
+            patch.setattr(module, "connect", refusing)
+        yield
+
+
+def test_where_no_file_can_be_had_the_daemon_goes_on_in_memory_and_says_so(tmp_path):
+    with no_file_to_be_had("unable to open database file"), open_store(Store(directory=str(tmp_path))) as ledger:
         added = entry(ledger)
         assert ledger.failing == "unable to open database file"
         assert all_of(ledger) == [added.payload]
 
 
-def test_a_new_ledger_for_which_there_was_no_room_goes_from_memory_into_its_file_when_there_is(tmp_path, monkeypatch):
-    def full(path, schema, **more):
-        if str(path) != ":memory:":
-            raise sqlite3.OperationalError("database or disk is full")
-        return connect(path, schema, **more)
-
-    connect = database.connect
-    for module in (room, database):
-        monkeypatch.setattr(module, "connect", full)
-    with open_store(Store(directory=str(tmp_path))) as ledger:
-        added = [entry(ledger, stands="a")]
-        ledger.flush()
-        assert ledger.failing
-        for module in (room, database):
-            monkeypatch.setattr(module, "connect", connect)
+def test_a_new_ledger_for_which_there_was_no_room_goes_from_memory_into_its_file_when_there_is(tmp_path):
+    with ExitStack() as stack:
+        with no_file_to_be_had("database or disk is full"):
+            ledger = stack.enter_context(open_store(Store(directory=str(tmp_path))))
+            added = [entry(ledger, stands="a")]
+            ledger.flush()
+            assert ledger.failing
         added.append(entry(ledger))
         assert ledger.failing  # an alert waits for no file
         ledger.flush()
@@ -255,31 +256,21 @@ def test_a_new_ledger_for_which_there_was_no_room_goes_from_memory_into_its_file
         assert entry(ledger).serial > newest
 
 
-def test_no_alert_waits_for_a_file_that_somebody_else_has_locked_and_why_it_is_not_had_is_told(tmp_path, monkeypatch):
-    connect = database.connect
-    with monkeypatch.context() as full_disk:
-
-        def full(path, schema, **more):
-            if str(path) != ":memory:":
-                raise sqlite3.OperationalError("database or disk is full")
-            return connect(path, schema, **more)
-
-        for module in (room, database):
-            full_disk.setattr(module, "connect", full)
-        held = open_store(Store(directory=str(tmp_path)))
-        ledger = held.__enter__()
-    other = sqlite3.connect(tmp_path / FILE)
-    other.execute("pragma journal_mode = wal")
-    other.execute("begin exclusive")
-    began_s = monotonic()
-    ledger.flush()
-    entry(ledger)
-    assert monotonic() - began_s < 2.0  # sqlite's own patience is 5 s
-    assert "locked" in ledger.failing
-    other.close()
-    ledger.flush()
-    assert ledger.failing == ""
-    held.__exit__(None, None, None)
+def test_no_alert_waits_for_a_file_that_somebody_else_has_locked_and_why_it_is_not_had_is_told(tmp_path):
+    with ExitStack() as stack:
+        with no_file_to_be_had("database or disk is full"):
+            ledger = stack.enter_context(open_store(Store(directory=str(tmp_path))))
+        other = stack.enter_context(closing(sqlite3.connect(tmp_path / FILE)))
+        other.execute("pragma journal_mode = wal")
+        other.execute("begin exclusive")
+        began_s = monotonic()
+        ledger.flush()
+        entry(ledger)
+        assert monotonic() - began_s < 2.0  # sqlite's own patience is 5 s
+        assert "locked" in ledger.failing
+        other.rollback()
+        ledger.flush()
+        assert ledger.failing == ""
 
 
 def test_numbers_taken_while_the_disk_is_full_are_never_given_again(tmp_path):
