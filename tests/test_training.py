@@ -26,6 +26,7 @@ from training.records import BEAT_OF, Lead, at_peak, cinc2017_leads, filtered, w
 from training.report import judged_leads
 from training.runs import Plan, as_detected, run_of, shared_weights, strata
 from training.score import area, beat_f1, beat_offsets, rhythm_offsets, softmax
+from training.teach import possible, taught
 
 DATA = splits.data_folder()
 LAYOUT = Layout((32, 64, 64, 32), (15, 9, 9, 5), (4, 2, 1, 4), 32, 32, recalled=4, likened=16)
@@ -173,6 +174,8 @@ CONFIG = {
         "single_runs": 6,
         "made_runs": 2,
         "made_windows": 25,
+        "taught_runs": 0,
+        "taught_windows": 20,
         "rhythm_runs": 5,
         "rhythm_windows": 20,
         "drowned": 0.2,
@@ -207,10 +210,16 @@ def test_a_detector_misses_and_invents_beats_but_never_two_within_200_ms():
     assert min(lengths) < 400 < max(lengths)
     for each in found:
         assert (np.diff(each[:, 0]) >= 50).all()
-        real = np.isin(each[:, 2], bits(N))
+        real = np.abs(each[:, :1] - places).min(axis=1) <= 14
         assert real.mean() > 0.95
-        off = each[real, 0][:, None] - places
-        assert np.abs(off).min(axis=1).max() <= 14
+        assert set(each[:, 2]) == {bits(N)}  # of none that was invented an alarm is to come
+
+
+def test_what_was_invented_beside_a_ventricular_beat_may_be_anything():
+    rng, windows = np.random.default_rng(1), table(np.cumsum(np.full(400, 200)))
+    windows[:, 2] = bits(V)
+    truths = np.concatenate([as_detected(windows, rng)[:, 2] for _ in range(20)])
+    assert set(truths) == {bits(V), ANY_BEAT}
 
 
 def test_what_a_step_is_trained_on_follows_from_its_number():
@@ -220,6 +229,48 @@ def test_what_a_step_is_trained_on_follows_from_its_number():
         np.testing.assert_array_equal(first.places, second.places)
         np.testing.assert_array_equal(first.rr, second.rr)
         assert (first.places != other.places).any()
+
+
+def test_beats_that_were_told_are_drawn_of_each_class_from_those_whom_nobody_annotated():
+    packed = small()
+    config = CONFIG | {"training": CONFIG["training"] | {"taught_runs": 9}}
+    unknown = packed.windows.copy()
+    unknown[unknown[:, 0] == 2, 3] = ANY_BEAT
+    with pytest.raises(SystemExit, match=r"training\.teach"):
+        Plan(replace(packed, windows=unknown), config)
+    beats = packed.windows.copy()
+    of_it = np.flatnonzero(beats[:, 0] == 2)
+    beats[of_it, 3] = np.where(np.arange(len(of_it)) % 3, bits(N), bits(S))
+    runs = Plan(replace(packed, windows=beats), config)[1]["taught"]
+    assert set(runs.rows.tolist()) == {2}
+    assert {bits(N), bits(S)} <= set(runs.beat.ravel().tolist())
+
+
+def test_what_teachers_do_not_agree_on_stays_open():
+    sure, torn = np.array([6.0, 0.0, 0.0]), np.array([2.0, 2.0, -6.0])
+    logits = np.array([[sure, torn, sure], [sure, torn, np.array([0.0, 0.0, 6.0])]])
+    assert possible(logits, np.zeros((2, 3))).tolist() == [bits(N), bits(N, S), bits(N, V)]
+
+
+def test_what_only_the_offsets_or_only_the_network_hold_possible_is_possible():
+    logits, offsets = np.array([[[0.0, 2.5, -9.0]]]), np.array([[0.0, -4.0, 0.0]])
+    assert possible(logits, np.zeros((1, 3))).tolist() == [bits(S)]
+    assert possible(logits, offsets).tolist() == [bits(N, S)]
+
+
+def test_teachers_do_not_contradict_what_is_known_and_say_nothing_of_noise():
+    packed = small()
+    where = np.flatnonzero(packed.windows[:, 0] == 2)[:4]
+    windows = packed.windows.copy()
+    windows[where, 2:] = [
+        [1, bits(N, V), bits(AF)],
+        [1, ANY_BEAT, bits(NOISE)],
+        [0, ANY_BEAT, CALM],
+        [1, ANY_BEAT, CALM],
+    ]
+    result = taught(replace(packed, windows=windows), np.full(4, bits(S)), where)
+    assert result.windows[where, 3].tolist() == [bits(N, V), ANY_BEAT, ANY_BEAT, bits(S)]
+    assert (np.delete(result.windows, where, 0) == np.delete(windows, where, 0)).all()
 
 
 def test_no_window_of_a_patient_of_validation_is_ever_drawn():
@@ -327,7 +378,7 @@ def test_runs_that_are_drowned_are_noise_from_there_on():
     runs = Plan(small(), CONFIG)[2]["rhythm"]
     assert runs.drowned.any(axis=1).tolist() == [True, False, False, False, False]
     assert set(runs.rhythm[runs.drowned]) == {bits(NOISE)}
-    assert set(runs.beat[runs.drowned]) == {ANY_BEAT}
+    assert set(runs.beat[runs.drowned]) == {bits(N)}  # no alarm is to come of them
 
 
 def test_each_class_has_its_share_and_in_it_each_patient_his():

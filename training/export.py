@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +19,19 @@ from onnx import TensorProto, helper, numpy_helper
 from dsp.signal import RATE_HZ
 from dsp.windows import R_INDEX, RR_FEATURES, WINDOW_SAMPLES
 from engines.model import SHIPPED, Head, Manifest, State, Tensor
-from training.layout import HEADS, INPUT, LEARNED, NORM_EPSILON, POINTS_OF_VIEW, RR_INPUT, Layout
+from training.layout import (
+    HEADS,
+    INPUT,
+    LEARNED,
+    NORM_EPSILON,
+    POINTS_OF_VIEW,
+    RR_INPUT,
+    Layout,
+    Weights,
+    layout_arrays,
+    layout_of,
+)
+from training.score import mean_offsets
 
 OPSET, IR_VERSION = 17, 9
 """What TensorRT 10.3 of JetPack 6 and every later one reads."""
@@ -31,25 +40,6 @@ BEATS_IN, BEATS_OUT = "beats_in", "beats_out"
 
 THERE = 30.0
 """What the score of a beat has before one that is not there, which then weighs e^-30."""
-
-Weights = Mapping[str, NDArray[np.float32]]
-
-
-def layout_of(weights: Weights) -> Layout:
-    """The layout that these weights belong to. Older ones do not know all of its fields. Raises ValueError."""
-    names = [field.name for field in fields(Layout) if f"layout.{field.name}" in weights]
-    if unknown := sorted(
-        {each for each in weights if each.startswith("layout.")} - {f"layout.{name}" for name in names}
-    ):
-        raise ValueError(f"{', '.join(unknown)}: made by the training at commit 3dd4aec; export it there")
-    arrays = {name: weights[f"layout.{name}"].astype(int) for name in names}
-    shape: dict[str, Any] = {name: tuple(each.tolist()) if each.ndim else int(each) for name, each in arrays.items()}
-    return Layout(**shape)
-
-
-def layout_arrays(layout: Layout) -> dict[str, NDArray[np.float32]]:
-    """What `layout_of` reads, to be kept beside the weights."""
-    return {f"layout.{field.name}": np.array(getattr(layout, field.name), np.float32) for field in fields(layout)}
 
 
 def fold(weights: Weights, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -196,7 +186,8 @@ def build(weights: Weights) -> onnx.ModelProto:
     hidden = graph.linear(known, "weigh", weight, weights["weigh.bias"])
     hidden = graph.node("Relu", [hidden], "hidden")
     for head, learned in LEARNED.items():
-        logits = graph.linear(hidden, f"{head}.logits", weights[f"head.{head}.weight"], weights[f"head.{head}.bias"])
+        bias = weights[f"head.{head}.bias"] + weights.get(f"offset.{head}", np.float32(0))
+        logits = graph.linear(hidden, f"{head}.logits", weights[f"head.{head}.weight"], bias)
         if learned == HEADS[head]:
             graph.node("Softmax", [logits], head, axis=1)
         else:
@@ -270,10 +261,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished training, with weights.npz")
     parser.add_argument("--version", required=True)
+    parser.add_argument(
+        "--offsets",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="trainings in folds, of which the mean offsets are taken: those of one that trained on everyone are none",
+    )
     parser.add_argument("--output", type=Path, default=SHIPPED / "ecg1.onnx")
     arguments = parser.parse_args()
     with np.load(arguments.run / "weights.npz") as file:
         weights = {name: value.astype(np.float32) for name, value in file.items()}
+    if arguments.offsets:
+        weights |= {f"offset.{head}": offset for head, offset in mean_offsets(arguments.offsets).items()}
     manifest = write(weights, arguments.output, arguments.version)
     size_mb = arguments.output.stat().st_size / 1e6
     print(f"{arguments.output}: {size_mb:.2f} MB, sha256 {manifest.sha256[:8]}...")

@@ -9,7 +9,12 @@ pooling, which every TensorRT back-end knows how to run fast.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dsp.windows import R_INDEX, WINDOW_SAMPLES
 
@@ -30,6 +35,8 @@ POINTS_OF_VIEW = 4
 """In which beats are compared, each by its own part of the likened numbers."""
 
 NORM_EPSILON = 1e-5
+
+Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +87,20 @@ class Layout:
     def known(self) -> int:
         """What was seen, and what the beats before brought to mind and how the window differs from it."""
         return self.seen + (2 * self.likened if self.recalled else 0)
+
+
+def layout_of(weights: Weights) -> Layout:
+    """The layout that these weights belong to. Older ones do not know all of its fields. Raises ValueError."""
+    names = [field.name for field in fields(Layout) if f"layout.{field.name}" in weights]
+    if unknown := sorted(
+        {each for each in weights if each.startswith("layout.")} - {f"layout.{name}" for name in names}
+    ):
+        raise ValueError(f"{', '.join(unknown)}: made by the training at commit 3dd4aec; export it there")
+    arrays = {name: weights[f"layout.{name}"].astype(int) for name in names}
+    shape: dict[str, Any] = {name: tuple(each.tolist()) if each.ndim else int(each) for name, each in arrays.items()}
+    return Layout(**shape)
+
+
+def layout_arrays(layout: Layout) -> dict[str, NDArray[np.float32]]:
+    """What `layout_of` reads, to be kept beside the weights."""
+    return {f"layout.{field.name}": np.array(getattr(layout, field.name), np.float32) for field in fields(layout)}

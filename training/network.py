@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dsp.windows import RR_FEATURES
-from training.layout import LEARNED, NORM_EPSILON, POINTS_OF_VIEW, REMEMBERING, Layout
+from training.layout import LEARNED, NORM_EPSILON, POINTS_OF_VIEW, REMEMBERING, Layout, Weights, layout_of
 
 
 class Convolution(nn.Module):
@@ -92,6 +92,14 @@ class Network(nn.Module):
         for head, labels in LEARNED.items():
             may = torch.tensor([label in REMEMBERING[head] for label in labels])
             self.register_buffer(f"_told_{head}", (may[:, None] | ~remembers).float(), persistent=False)
+
+    @classmethod
+    def of(cls, weights: Weights) -> Network:
+        """One that is trained, to be asked."""
+        network = cls(layout_of(weights), dropout=0.0)
+        state = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+        network.load_state_dict({name: state.get(name, value) for name, value in network.state_dict().items()})
+        return network.eval()
 
     def pool(self, windows: Tensor) -> Tensor:
         """Windows `(window, 1, 1, sample)` to `(window, pooled)`."""

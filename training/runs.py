@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dsp.intervals import REMEMBERED, features, log_rr
 from dsp.signal import RATE_HZ
-from training.labels import AF, ANY_BEAT, ANY_RHYTHM, CALM, NOISE, NORMAL, ONE_BEAT, OTHER, VF, VT, N, V, bits
+from training.labels import AF, ANY_BEAT, ANY_RHYTHM, CALM, NOISE, NORMAL, ONE_BEAT, OTHER, VF, VT, N, S, V, bits
 from training.layout import BEATS
 from training.packed import Packed
 from training.premature import Cuts, Donor, is_regular, made_premature
@@ -31,6 +31,10 @@ MOST_MISSED, MOST_FALSE = 0.03, 0.02
 
 MADE_OF = {"cinc2017": 0.6, "qtdb": 0.4}
 """Whose normal beats are made premature, and how often: those of many people who hardly have such beats."""
+
+ANNOTATED = ("mitdb", "svdb", "qtdb")
+TAUGHT = ("cinc2017", "vfdb", "cudb")
+"""Whose beats somebody annotated, and whose beats other networks tell (`training.teach`)."""
 
 RHYTHM_CLASS = {
     bits(AF): "AF",
@@ -113,7 +117,8 @@ def as_detected(windows: NDArray[np.int64], rng: np.random.Generator) -> NDArray
         chosen = np.flatnonzero(rng.random(len(windows)) < rng.random() * MOST_FALSE)
         false = windows[chosen]
         false[:, 0] += rng.integers(50, 120, len(false))
-        false[:, 1], false[:, 2] = 1, ANY_BEAT
+        of_v = false[:, 2] == ONE_BEAT[V]  # the waves of such a beat are as broad as the beat
+        false[:, 1], false[:, 2] = 1, np.where(of_v, ANY_BEAT, ONE_BEAT[N])
         windows = np.concatenate([windows, false])
     windows = windows[np.argsort(windows[:, 0], kind="stable")]
     return windows[np.diff(windows[:, 0], prepend=-RATE_HZ) >= 50] if len(windows) else windows
@@ -149,7 +154,8 @@ class Plan:
     """`plan[step]` is what that step is trained on, by why it was drawn.
 
     `beat`: runs around a beat of each class; `single`: beats without the memory of the ones before; `made`: runs with
-    premature beats made from normal ones; `rhythm`: runs around a window of each rhythm.
+    premature beats made from normal ones; `taught`: runs around a beat of each class that `training.teach` told;
+    `rhythm`: runs around a window of each rhythm.
     """
 
     def __init__(self, packed: Packed, config: dict[str, dict[str, Any]]) -> None:
@@ -162,11 +168,14 @@ class Plan:
         trains, database = ~packed.validation[row], packed.database[row]
 
         shares = np.array([config["beats"][name] for name in BEATS])
-        chosen = np.flatnonzero(trains & np.isin(database, ("mitdb", "svdb", "qtdb")) & np.isin(beat, ONE_BEAT))
-        label = np.log2(beat[chosen]).astype(np.int64)
-        of_beats = _Choice(chosen, label, patient[row[chosen]], shares, how["patient_power"])
+        of_beats, of_taught = (
+            self._of_classes(trains & np.isin(database, names), beat, patient[row], shares)
+            for names in (ANNOTATED, TAUGHT)
+        )
+        if how["taught_runs"] and not np.isin(beat[trains & (database == "cinc2017")], ONE_BEAT[S]).any():
+            raise SystemExit("nobody told beats: run training.teach, or train with --set training.taught_runs=0")
 
-        chosen = np.flatnonzero(trains & np.isin(database, ("mitdb", "svdb", "qtdb")) & (beat == ONE_BEAT[V]))
+        chosen = np.flatnonzero(trains & np.isin(database, ANNOTATED) & (beat == ONE_BEAT[V]))
         nothing = np.zeros(len(chosen), np.int64)
         self._of_ventricular = _Choice(chosen, nothing, patient[row[chosen]], np.ones(1), how["patient_power"])
 
@@ -180,7 +189,16 @@ class Plan:
         numbers = {name: number for number, name in enumerate(wanted)}
         group = np.array([numbers[name] for name in names[chosen].tolist()])
         of_rhythms = _Choice(chosen, group, patient[row[chosen]], np.array(list(wanted.values())), 0.0)
-        self._choices = {"beat": of_beats, "single": of_beats, "made": of_normal, "rhythm": of_rhythms}
+        self._choices = {"beat": of_beats, "single": of_beats, "made": of_normal, "taught": of_taught}
+        self._choices["rhythm"] = of_rhythms
+
+    def _of_classes(
+        self, may: NDArray[np.bool_], beat: NDArray[np.int64], patient: NDArray[np.int64], shares: NDArray[np.float64]
+    ) -> _Choice:
+        """Of the windows that may be, those of which the class is known."""
+        chosen = np.flatnonzero(may & np.isin(beat, ONE_BEAT))
+        label = np.log2(beat[chosen]).astype(np.int64)
+        return _Choice(chosen, label, patient[chosen], shares, self._how["patient_power"])
 
     def __len__(self) -> int:
         return int(self._how["steps"])
@@ -285,7 +303,7 @@ class _Choice:
 
 
 def _drown(runs: list[dict[str, Any]], rng: np.random.Generator) -> None:
-    """From somewhere on there is nothing but noise."""
+    """From somewhere on there is nothing but noise, and what the detector finds there is nothing to report."""
     for run in runs:
         run["drowned"][rng.integers(len(run["drowned"])) :] = True
-        run["beat"][run["drowned"]], run["rhythm"][run["drowned"]] = ANY_BEAT, bits(NOISE)
+        run["beat"][run["drowned"]], run["rhythm"][run["drowned"]] = ONE_BEAT[N], bits(NOISE)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.labels import AF, NOISE, NORMAL, ONE_BEAT, OTHER, UNKNOWN, VF, VT, S, V
+from training.layout import LEARNED
 from training.runs import RHYTHM_CLASS
 
 Floats = NDArray[np.float64]
@@ -85,8 +88,8 @@ def area(truth: NDArray[np.bool_], score: Floats) -> float:
 
 
 def softmax(logits: Floats) -> Floats:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Floats = raised / raised.sum(axis=1, keepdims=True)
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Floats = raised / raised.sum(axis=-1, keepdims=True)
     return probabilities
 
 
@@ -165,6 +168,12 @@ def offsets(judged: dict[str, Judged]) -> dict[str, NDArray[np.float64]]:
         "beat": beat_offsets(beat.logits, beat.truth, beat.database),
         "rhythm": rhythm_offsets(rhythm.logits, rhythm.truth, rhythm.database, rhythm.record),
     }
+
+
+def mean_offsets(runs: Sequence[Path]) -> dict[str, NDArray[np.float32]]:
+    """For each head, the mean of what these trainings found best for the people who validated them."""
+    files = [np.load(run / "weights.npz") for run in runs]
+    return {head: np.mean([file[f"offset.{head}"] for file in files], axis=0) for head in LEARNED}
 
 
 def metrics(judged: dict[str, Judged], added: dict[str, NDArray[np.float64]]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from training.cutter import Cutter, Spoiler, normalise
 from training.labels import ANY_BEAT, ANY_RHYTHM, ONE_BEAT
-from training.layout import Layout
+from training.layout import Layout, layout_arrays
 from training.network import Network
 from training.packed import Packed
 from training.runs import Plan, Runs
@@ -41,7 +41,7 @@ else:
 
 DEFAULT = Path(__file__).with_name("config.toml")
 
-LOWEST_DB = {"beat": -3.0, "single": -3.0, "made": 3.0, "rhythm": 3.0}
+LOWEST_DB = {"beat": -3.0, "single": -3.0, "made": 3.0, "taught": -3.0, "rhythm": 3.0}
 """A QRS complex can be judged in more noise than a P wave or a fibrillation can."""
 
 WARM_UP = 0.1
@@ -207,10 +207,13 @@ class Training:
         self.step = state["step"]
 
 
-def train(packed: Packed, run: Path, config: dict[str, Any], device: torch.device, workers: int) -> dict[str, float]:
+def train(
+    packed: Packed, run: Path, config: dict[str, Any], device: torch.device, workers: int, *, everyone: bool = False
+) -> dict[str, float]:
     """All steps from where `run` stands; returns the validation metrics of the averaged weights."""
     how = config["training"]
-    cutter, plan = Cutter(packed, device), Plan(packed, config)
+    learned = replace(packed, validation=np.zeros_like(packed.validation)) if everyone else packed
+    cutter, plan = Cutter(packed, device), Plan(learned, config)
     validation = Validation(packed, cutter, intervals=how["intervals"])
     training = Training(config, cutter, packed)
     checkpoint, steps = run / "checkpoint.pt", how["steps"]
@@ -245,12 +248,9 @@ def train(packed: Packed, run: Path, config: dict[str, Any], device: torch.devic
 
 
 def save(network: Network, added: dict[str, np.ndarray], run: Path) -> None:
-    """The weights, with the offsets in the biases of the heads."""
-    arrays = network.arrays()
-    for head, offset in added.items():
-        arrays[f"head.{head}.bias"] += offset.astype(np.float32)
-    shape = {field.name: np.array(getattr(network.layout, field.name)) for field in fields(network.layout)}
-    arrays |= {f"layout.{name}": value for name, value in shape.items()}
+    """The weights, and beside them what is best added to the logits of each head for those who validate."""
+    offsets = {f"offset.{head}": offset.astype(np.float32) for head, offset in added.items()}
+    arrays = network.arrays() | layout_arrays(network.layout) | offsets
     np.savez(run / "weights.npz", **arrays)  # type: ignore[arg-type]  # numpy's stub takes them for allow_pickle
 
 
@@ -284,6 +284,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=DEFAULT)
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value")
     parser.add_argument("--fold", type=int, help="0 to 4: another fifth of the patients validates")
+    parser.add_argument(
+        "--everyone", action="store_true", help="who validates trains too, and offsets are worth nothing"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the runs")
     arguments = parser.parse_args()
@@ -295,7 +298,7 @@ def main() -> None:
     packed = Packed.load(arguments.packed)
     if arguments.fold is not None:
         packed = replace(packed, validation=fold(packed.database, packed.record, arguments.fold))
-    found = train(packed, arguments.run, config, device, arguments.workers)
+    found = train(packed, arguments.run, config, device, arguments.workers, everyone=arguments.everyone)
     draw(arguments.run)
     print(json.dumps(found, indent=2))
 

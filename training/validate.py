@@ -37,12 +37,13 @@ class Validation:
                 run["rr"][:, :-1] = 0
 
     def judge(self, network: Network) -> dict[str, Judged]:
-        logits = self._logits(network)
+        logits = self.logits(network)
         rows = self._windows[:, 0]
         return judged(logits, self._windows[:, 1:], self._packed.database[rows], self._packed.record[rows])
 
     @torch.no_grad()
-    def _logits(self, network: Network) -> dict[str, NDArray[np.float32]]:
+    def logits(self, network: Network) -> dict[str, NDArray[np.float32]]:
+        """Of each head, `(window, class)`."""
         network.eval()
         device = self._cutter.device
         table = torch.from_numpy(self._windows).to(device)
