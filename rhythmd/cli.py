@@ -54,12 +54,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)  # in an import the exception may be lost
     from daemon.config import ConfigError
     from daemon.port import PortError
     from engines.errors import EngineError
     from rhythmd.recording import RecordError
 
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)  # in an import the exception may be lost
     module = import_module(f"rhythmd.commands.{name}")
     signal.signal(signal.SIGINT, interrupted)
     parser = argparse.ArgumentParser(

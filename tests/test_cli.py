@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +215,23 @@ def test_numpy_is_left_one_thread_before_it_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("module", ["daemon.config", "daemon.port", "rhythmd.recording", "rhythmd.commands.config"])
+def test_an_interruption_while_modules_are_imported_is_not_lost(module):
+    """Some extensions swallow what is raised while they are imported, as this finder does."""
+    program = f"""
+import signal, sys
+class Swallowing:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                pass
+sys.meta_path.insert(0, Swallowing())
+from rhythmd import cli
+sys.exit(cli.main(["config"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGINT
