@@ -235,3 +235,24 @@ sys.exit(cli.main(["config"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGINT
+
+
+def test_an_interruption_before_the_daemon_listens_for_it_is_not_lost(tmp_path):
+    """What is raised while a weak reference's callback runs is lost, and importlib has such callbacks."""
+    program = """
+import signal, sys, weakref
+from daemon import config
+from rhythmd import cli
+class Gone: pass
+def load(path, load=config.load):
+    gone = Gone()
+    weak = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))
+    del gone
+    return load(path)
+config.load = load
+sys.exit(cli.main(sys.argv[1:]))
+"""
+    (tmp_path / "rhythmd.toml").write_text(f'patch.port = "{tmp_path}/patch"\n')
+    command = [sys.executable, "-c", program, "run", "--config", str(tmp_path / "rhythmd.toml")]
+    done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    assert done.returncode == -signal.SIGINT

@@ -9,6 +9,7 @@ A patch that is away is waited for, and said so once. Exit codes: 0 stopped as a
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the daemon listens for it: an exception may still be lost
     log_to_stderr(args.log_level)
     config = load(args.config) if args.config else Config()
     given = {key: value for key in ("port", "link") if (value := getattr(args, key)) is not None}
