@@ -61,13 +61,14 @@ def _run(name: str, arguments: list[str]) -> int:
     from rhythmd.recording import RecordError
 
     module = import_module(f"rhythmd.commands.{name}")
-    signal.signal(signal.SIGINT, interrupted)
     parser = argparse.ArgumentParser(
         prog=f"rhythmd {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, interrupted)
     try:
-        return int(module.run(parser.parse_args(arguments)))
+        return int(module.run(parsed))
     except (ConfigError, EngineError, PortError, RecordError) as error:
         print(f"rhythmd: {error}", file=sys.stderr)
         return 2
