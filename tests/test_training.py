@@ -16,7 +16,7 @@ from dsp.windows import INPUT_SHAPES, R_INDEX, RR_FEATURES, WINDOW_SAMPLES, norm
 from ec57.sets import MITDB_DS1, MITDB_DS2, MITDB_PACED
 from engines.backend import open_backend
 from engines.model import SHIPPED, load
-from training import splits
+from training import recipe, splits
 from training.export import IR_VERSION, OPSET, layout_arrays, layout_of, random_weights, told, write
 from training.labels import AF, ANY_BEAT, ANY_RHYTHM, BEATING, CALM, NOISE, NORMAL, OTHER, VF, N, S, V, bits
 from training.layout import HEADS, LEARNED, NORM_EPSILON, POINTS_OF_VIEW, Layout
@@ -229,6 +229,24 @@ def test_what_a_step_is_trained_on_follows_from_its_number():
         np.testing.assert_array_equal(first.places, second.places)
         np.testing.assert_array_equal(first.rr, second.rr)
         assert (first.places != other.places).any()
+
+
+@pytest.mark.parametrize("file", ["config.toml", "reference.toml"])
+def test_each_recipe_is_whole(file):
+    """With the first people of the challenge for all those that it names."""
+    config = recipe.read(recipe.DEFAULT.with_name(file), ["training.taught_runs=0", "training.beat_runs=2"])
+    layout, dropout = recipe.shape_of(config)
+    assert len(layout.channels) == len(layout.taps) == len(layout.strides)
+    assert 0 < dropout < 1
+    assert set(Plan(small(), config)[0]) == {"beat", "single", "made", "rhythm"}
+
+
+def test_a_recipe_with_an_unknown_key_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_text("[training]\nstep = 7\n")
+    with pytest.raises(SystemExit, match=r"mine\.toml: step: .*config\.toml"):
+        recipe.read(tmp_path / "mine.toml", [])
+    with pytest.raises(SystemExit, match=r"training\.step"):
+        recipe.read(recipe.DEFAULT, ["training.step=7"])
 
 
 def test_beats_that_were_told_are_drawn_of_each_class_from_those_whom_nobody_annotated():

@@ -7,10 +7,8 @@ RUN is a folder: `checkpoint.pt` (a second call goes on from it), `history.jsonl
 from __future__ import annotations
 
 import argparse
-import ast
 import copy
 import json
-import sys
 from dataclasses import fields, replace
 from math import cos, pi
 from pathlib import Path
@@ -26,38 +24,20 @@ from tqdm import tqdm
 
 from training.cutter import Cutter, Spoiler, normalise
 from training.labels import ANY_BEAT, ANY_RHYTHM, ONE_BEAT
-from training.layout import Layout, layout_arrays
+from training.layout import layout_arrays
 from training.network import Network
 from training.packed import Packed
+from training.recipe import DEFAULT, read, shape_of
 from training.runs import Plan, Runs
 from training.score import Judged, metrics, offsets
 from training.splits import fold
 from training.validate import Validation
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-DEFAULT = Path(__file__).with_name("config.toml")
 
 LOWEST_DB = {"beat": -3.0, "single": -3.0, "made": 3.0, "taught": -3.0, "rhythm": 3.0}
 """A QRS complex can be judged in more noise than a P wave or a fibrillation can."""
 
 WARM_UP = 0.1
 """Of a training, the part in which the learning rate rises."""
-
-
-def read_config(path: Path, changes: list[str]) -> dict[str, Any]:
-    """The file with `section.key=value` changes in it; only keys that the file has."""
-    config = tomllib.loads(path.read_text())
-    for change in changes:
-        key, _, value = change.partition("=")
-        section, _, name = key.partition(".")
-        if name not in config.get(section, {}):
-            raise SystemExit(f"--set {change}: {path} has no key {key}")
-        config[section][name] = ast.literal_eval(value)
-    return config
 
 
 def rate_at(part_done: float) -> float:
@@ -95,15 +75,12 @@ class Training:
     """The network, its moving average and how it learns."""
 
     def __init__(self, config: dict[str, Any], cutter: Cutter, packed: Packed) -> None:
-        shape, self._how = config["network"], config["training"]
+        self._how = config["training"]
         self._shares = config["beats"]
         self._cutter, self._device = cutter, cutter.device
         torch.manual_seed(self._how["seed"])
-        lists: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()
-        }
-        dropout = lists.pop("dropout")
-        self.network = Network(Layout(**lists), dropout).to(self._device, memory_format=torch.channels_last)
+        layout, dropout = shape_of(config)
+        self.network = Network(layout, dropout).to(self._device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.step = 0
         rate = self._how["learning_rate"]
@@ -290,7 +267,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the runs")
     arguments = parser.parse_args()
-    config = read_config(arguments.config, arguments.set)
+    config = read(arguments.config, arguments.set)
     arguments.run.mkdir(parents=True, exist_ok=True)
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
