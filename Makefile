@@ -28,7 +28,7 @@ bench-scale: $(VENV)/dev.installed  ## what patches (1 to 64), hours (1 to 100) 
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.hours
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.workers
 
-reliability: $(VENV)/dev.installed  ## kill, fill, unplug, crowd, fuzz and run it for a day: about an hour
+reliability: $(VENV)/dev.installed  ## kill, fill, unplug, crowd, fuzz and run it for a day: 40 minutes
 	RHYTHMD_RELIABILITY=1 $(BIN)/python -m pytest -s $(RELIABILITY:%=tests/test_%.py)
 
 size:  ## lines of the runtime, by module
