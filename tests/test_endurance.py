@@ -77,7 +77,6 @@ def test_a_long_time_leaves_memory_handles_threads_and_log_as_they_were(tmp_path
 def test_a_signal_at_any_moment_ends_it_in_good_order_and_leaves_nothing_behind(tmp_path, sign):
     """While Python starts, while the rooms open, while it runs: 0, or killed by the signal before it could look for
     it; never a trace, never a lock that keeps the next one out, and what was open is closed."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job and its children have it ignored
     chance = random.Random(5)
     place = Place(tmp_path, MANY_ALERTS)
     codes = []
