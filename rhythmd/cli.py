@@ -55,18 +55,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     interrupted = signal.signal(signal.SIGINT, signal.SIG_DFL)  # in an import the exception may be lost
-    from daemon.config import ConfigError
-    from daemon.port import PortError
-    from engines.errors import EngineError
-    from rhythmd.recording import RecordError
+    try:
+        from daemon.config import ConfigError
+        from daemon.port import PortError
+        from engines.errors import EngineError
+        from rhythmd.recording import RecordError
 
-    module = import_module(f"rhythmd.commands.{name}")
-    parser = argparse.ArgumentParser(
-        prog=f"rhythmd {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    module.add_arguments(parser)
-    parsed = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, interrupted)
+        module = import_module(f"rhythmd.commands.{name}")
+        parser = argparse.ArgumentParser(
+            prog=f"rhythmd {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(parser)
+        parsed = parser.parse_args(arguments)
+    finally:
+        signal.signal(signal.SIGINT, interrupted)
     try:
         return int(module.run(parsed))
     except (ConfigError, EngineError, PortError, RecordError) as error:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engines.model import SHIPPED
-from rhythmd.cli import COMMANDS
+from rhythmd.cli import COMMANDS, main
 from rhythmd.recording import shipped
 from tests.conftest import write_record
 
@@ -235,6 +235,14 @@ sys.exit(cli.main(["config"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGINT
+
+
+def test_whoever_calls_main_has_his_own_ctrl_c_back_when_the_arguments_are_wrong(capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        main(["config", "--no-such-thing"])
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "--no-such-thing" in capsys.readouterr().err
 
 
 def test_an_interruption_before_the_daemon_listens_for_it_is_not_lost(tmp_path):

@@ -17,9 +17,9 @@ from ec57.sets import MITDB_DS1, MITDB_DS2, MITDB_PACED
 from engines.backend import open_backend
 from engines.model import SHIPPED, load
 from training import recipe, splits
-from training.export import IR_VERSION, OPSET, layout_arrays, layout_of, random_weights, told, write
+from training.export import IR_VERSION, OPSET, random_weights, told, write
 from training.labels import AF, ANY_BEAT, ANY_RHYTHM, BEATING, CALM, NOISE, NORMAL, OTHER, VF, N, S, V, bits
-from training.layout import HEADS, LEARNED, NORM_EPSILON, POINTS_OF_VIEW, Layout
+from training.layout import HEADS, LEARNED, NORM_EPSILON, POINTS_OF_VIEW, Layout, layout_arrays, layout_of
 from training.packed import AFTER_R, Packed, pack
 from training.premature import Cuts, Donor, is_regular, made_premature
 from training.records import BEAT_OF, Lead, at_peak, cinc2017_leads, filtered, wfdb_leads
@@ -212,6 +212,9 @@ def test_a_detector_misses_and_invents_beats_but_never_two_within_200_ms():
         assert (np.diff(each[:, 0]) >= 50).all()
         real = np.abs(each[:, :1] - places).min(axis=1) <= 14
         assert real.mean() > 0.95
+        after = each[~real, 0] - places[np.searchsorted(places, each[~real, 0]) - 1]
+        assert (after >= 36).all()  # what is no beat was invented well after one, not a beat that was moved
+        assert (after <= 134).all()
         assert set(each[:, 2]) == {bits(N)}  # of none that was invented an alarm is to come
 
 
@@ -233,7 +236,6 @@ def test_what_a_step_is_trained_on_follows_from_its_number():
 
 @pytest.mark.parametrize("file", ["config.toml", "reference.toml"])
 def test_each_recipe_is_whole(file):
-    """With the first people of the challenge for all those that it names."""
     config = recipe.read(recipe.DEFAULT.with_name(file), ["training.taught_runs=0", "training.beat_runs=2"])
     layout, dropout = recipe.shape_of(config)
     assert len(layout.channels) == len(layout.taps) == len(layout.strides)

@@ -189,8 +189,8 @@ class Plan:
         numbers = {name: number for number, name in enumerate(wanted)}
         group = np.array([numbers[name] for name in names[chosen].tolist()])
         of_rhythms = _Choice(chosen, group, patient[row[chosen]], np.array(list(wanted.values())), 0.0)
-        self._choices = {"beat": of_beats, "single": of_beats, "made": of_normal, "taught": of_taught}
-        self._choices["rhythm"] = of_rhythms
+        self._choices = {"beat": of_beats, "single": of_beats, "made": of_normal}
+        self._choices |= {"taught": of_taught, "rhythm": of_rhythms}
 
     def _of_classes(
         self, may: NDArray[np.bool_], beat: NDArray[np.int64], patient: NDArray[np.int64], shares: NDArray[np.float64]

@@ -172,8 +172,11 @@ def offsets(judged: dict[str, Judged]) -> dict[str, NDArray[np.float64]]:
 
 def mean_offsets(runs: Sequence[Path]) -> dict[str, NDArray[np.float32]]:
     """For each head, the mean of what these trainings found best for the people who validated them."""
-    files = [np.load(run / "weights.npz") for run in runs]
-    return {head: np.mean([file[f"offset.{head}"] for file in files], axis=0) for head in LEARNED}
+    found = []
+    for run in runs:
+        with np.load(run / "weights.npz") as file:
+            found.append({head: file[f"offset.{head}"] for head in LEARNED})
+    return {head: np.mean([each[head] for each in found], axis=0) for head in LEARNED}
 
 
 def metrics(judged: dict[str, Judged], added: dict[str, NDArray[np.float64]]) -> dict[str, float]:

@@ -3,7 +3,8 @@
 Finished trainings together say what they take each such beat for; what they are sure of becomes its truth in OUTPUT:
 a set, as in `training.labels`, of all that it may be. Then thousands of people train instead of dozens (pseudo-labels,
 Lee 2013, by several teachers, learned again under noise, Xie et al., CVPR 2020). With `--fold N` nobody is taught who
-validates in that fold, and the teachers must be trainings of that fold too.
+validates in that fold, and the teachers must be trainings of that fold too. With `--everyone RUN ...` all are taught,
+by teachers who trained on all; offsets are worth something only where somebody was left out, so those of RUN are taken.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ def main() -> None:
     parser.add_argument("packed", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished training")
-    parser.add_argument("--fold", type=int, help="that of the trainings")
-    parser.add_argument("--everyone", action="store_true", help="who validates is taught too")
-    parser.add_argument("--offsets", type=Path, nargs="+", metavar="RUN", help="with --everyone: trainings in folds")
+    whom = parser.add_mutually_exclusive_group()
+    whom.add_argument("--fold", type=int, help="that of the trainings")
+    whom.add_argument("--everyone", type=Path, nargs="+", metavar="RUN", help="who validates is taught too")
     arguments = parser.parse_args()
     packed = Packed.load(arguments.packed)
     validates = packed.validation & (not arguments.everyone)
@@ -79,8 +80,8 @@ def main() -> None:
         validates = fold(packed.database, packed.record, arguments.fold)
     pupils = replace(packed, validation=np.isin(packed.database, TAUGHT) & ~validates & (packed.lead == 0))
     logits, offsets = (np.array(each) for each in zip(*told(pupils, arguments.runs), strict=True))
-    if arguments.offsets:
-        offsets = np.tile(mean_offsets(arguments.offsets)["beat"], (len(logits), 1))
+    if arguments.everyone:
+        offsets = np.tile(mean_offsets(arguments.everyone)["beat"], (len(logits), 1))
     where = np.flatnonzero(pupils.validation[packed.windows[:, 0]])
     result = taught(packed, possible(logits, offsets), where)
     result.save(arguments.output)

@@ -260,10 +260,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--config", type=Path, default=DEFAULT)
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value")
-    parser.add_argument("--fold", type=int, help="0 to 4: another fifth of the patients validates")
-    parser.add_argument(
-        "--everyone", action="store_true", help="who validates trains too, and offsets are worth nothing"
-    )
+    whom = parser.add_mutually_exclusive_group()
+    whom.add_argument("--fold", type=int, help="0 to 4: another fifth of the patients validates")
+    whom.add_argument("--everyone", action="store_true", help="who validates trains too, and offsets are worth nothing")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the runs")
     arguments = parser.parse_args()
