@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import islice
 from statistics import fmean
 
 from daemon.messages import BeatClass
@@ -89,8 +89,8 @@ class History:
 
         Missing samples or an interval of `longest_s`, which is no heartbeat's but the absence of one.
         """
-        intervals = list(takewhile(lambda rr_s: rr_s < longest_s, islice(self._intervals(), beats - 1)))
-        return intervals if len(intervals) == beats - 1 else None
+        intervals = list(islice(self._intervals(), beats - 1))
+        return intervals if len(intervals) == beats - 1 and max(intervals, default=0.0) < longest_s else None
 
     def newest(self, beats: int) -> list[JudgedBeat]:
         """The last `beats`, newest first, or as many as there are."""
@@ -101,8 +101,13 @@ class History:
 
     def r_peaks(self, beat: BeatClass, since: int) -> list[int]:
         """Of the beats of this class at or after `since`, newest first."""
-        recent = takewhile(lambda judged: judged.r_peak >= since, reversed(self._beats))
-        return [judged.r_peak for judged in recent if judged.beat == beat]
+        r_peaks = []
+        for judged in reversed(self._beats):
+            if judged.r_peak < since:
+                break
+            if judged.beat == beat:
+                r_peaks.append(judged.r_peak)
+        return r_peaks
 
     def _intervals(self) -> Iterator[float]:
         """RR intervals, newest first, back to the first unknown one."""

@@ -89,7 +89,7 @@ class Judge:
         """Run the network on a window and decide what it means."""
         answers = self._engine.infer(window.ecg, window.rr)
         by_head = {
-            name: dict(zip(labels, (float(p) for p in answer[0]), strict=True))
+            name: dict(zip(labels, answer[0].tolist(), strict=True))
             for (name, labels), answer in zip(self._labels.items(), answers, strict=True)
         }
         ecg_mv = window.ecg.reshape(-1) * np.float64(window.scale_mv)

@@ -27,6 +27,10 @@ QRS_SAMPLES = 25
 SHIFT_SAMPLES = 4
 """So far the R peak may be found beside where it was found in the other beat."""
 
+REACH = QRS_SAMPLES + SHIFT_SAMPLES
+SHIFTED = np.arange(2 * SHIFT_SAMPLES + 1)[:, None] + np.arange(2 * QRS_SAMPLES)
+"""(shift, sample): a complex at each of its shifts, cut from what lies within `REACH` of the R peak."""
+
 USUAL_S, NEW_S = 90.0, 6.0
 """The usual beats are those of the last minute and a half, less the last seconds: a run is not compared with itself."""
 
@@ -70,15 +74,14 @@ class Shapes:
 
     def add(self, r_peak: int, ecg_mv: Array) -> None:
         """The window of the next beat, (sample,)."""
-        reach = QRS_SAMPLES + SHIFT_SAMPLES
-        qrs = ecg_mv[R_INDEX - reach : R_INDEX + reach]
-        shifted = _unit(np.lib.stride_tricks.sliding_window_view(qrs, 2 * QRS_SAMPLES))
+        qrs = ecg_mv[R_INDEX - REACH : R_INDEX + REACH]
+        shifted = _unit(qrs[SHIFTED])
         usual = self._units[self._usual(r_peak)]
         rarity = UNKNOWN
         if len(usual) >= LEAST_USUAL:
             like = int(np.count_nonzero((usual @ shifted.T).max(axis=1) > LIKE))
             rarity = -log((like + 0.5) / (len(usual) + 1))
-        slope, centred = np.diff(qrs), qrs - np.add.reduce(qrs) / len(qrs)
+        slope, centred = qrs[1:] - qrs[:-1], qrs - np.add.reduce(qrs) / len(qrs)
         energy = max(float(centred @ centred) / len(qrs), 1e-12)
         sharpness = 0.5 * log(max(float(slope @ slope) / len(slope), 1e-12) / energy)
         size_mv = float(qrs.max() - qrs.min())
@@ -147,7 +150,7 @@ class Shapes:
 
 def _unit(rows: Array) -> Array:
     """Each row less its mean, of length 1."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
+    centred = rows - np.add.reduce(rows, axis=1, keepdims=True) / rows.shape[1]
     lengths = np.sqrt(np.add.reduce(centred * centred, axis=1, keepdims=True))
     scaled: Array = centred / np.maximum(lengths, 1e-9)
     return scaled

@@ -84,7 +84,7 @@ class AtrialFibrillation:
         intervals = self._irregularity.log_odds()
         if intervals is None:
             return self._standing
-        probability = fmean(p for _, p in islice(reversed(self._seen), AF_BEATS))
+        probability = fmean([p for _, p in islice(reversed(self._seen), AF_BEATS)])
         together = intervals + WAVEFORM_WEIGHT * (log_odds(probability) - NEUTRAL)
         self._together = together
         standing = self._standing
@@ -127,7 +127,7 @@ class Noise:
         self._seen.append((at, probability))
         while self._seen[0][0] < at - persistence - 2 * RATE_HZ:
             self._seen.popleft()
-        probability = fmean(p for _, p in self._seen)
+        probability = fmean([p for _, p in self._seen])
         since = self._seen[0][0]
         if self._standing and 2 * probability <= self._limits.on_probability:
             self._standing = None

@@ -67,16 +67,16 @@ class Asystole:
         return standing
 
     def _begun(self, moment: Moment) -> Finding | None:
-        if either(moment) >= self._fibrillation.on_probability or moment.missing > MOST_MISSING:
-            return None
-        if is_busy(moment):
-            return None
         if moment.beat is None or moment.beat.slight:
             onset, no_beat_s, end = moment.quiet_since, (moment.at - moment.quiet_since) / RATE_HZ, None
         else:  # the next window would have told, but the beat came first
             no_beat_s, end = moment.beat.rr_s or 0.0, moment.beat.r_peak
             onset = end - round(no_beat_s * RATE_HZ)
-        return Finding(onset, {"no_beat_s": round(no_beat_s, 2)}, end) if no_beat_s >= self._limits.no_beat_s else None
+        if no_beat_s < self._limits.no_beat_s or moment.missing > MOST_MISSING:
+            return None
+        if either(moment) >= self._fibrillation.on_probability or is_busy(moment):
+            return None
+        return Finding(onset, {"no_beat_s": round(no_beat_s, 2)}, end)
 
 
 def is_busy(moment: Moment) -> bool:

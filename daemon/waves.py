@@ -53,7 +53,7 @@ class Waves:
 
     @property
     def fibrillation(self) -> float:
-        return fmean(p for _, p, _ in self._seen)
+        return fmean([p for _, p, _ in self._seen])
 
     @property
     def tachycardia(self) -> float:
@@ -61,7 +61,7 @@ class Waves:
 
     @property
     def either(self) -> float:
-        return fmean(p for _, _, p in self._seen)
+        return fmean([p for _, _, p in self._seen])
 
     @property
     def last_long_enough(self) -> bool:
@@ -91,10 +91,11 @@ class Fibrillation:
         waves = self._waves
         waves.add(moment)
         standing = self._standing
-        tachycardia = waves.tachycardia > CLEARLY * waves.fibrillation
-        if standing and (waves.either <= self._limits.off_probability or tachycardia):
-            self._standing = None
-            return replace(standing, end=waves.last)
-        if not standing and waves.last_long_enough and waves.fibrillation >= waves.tachycardia:
+        if standing:
+            tachycardia = waves.tachycardia > CLEARLY * waves.fibrillation
+            if tachycardia or waves.either <= self._limits.off_probability:
+                self._standing = None
+                return replace(standing, end=waves.last)
+        elif waves.last_long_enough and waves.fibrillation >= waves.tachycardia:
             self._standing = Finding(waves.onset, {"probability": round(waves.either, 3)})
         return self._standing
