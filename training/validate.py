@@ -15,7 +15,7 @@ from training.packed import Packed
 from training.runs import run_of
 from training.score import Judged, judged
 
-CHUNK = 4096
+CHUNK = 1024
 TOGETHER = 64
 """Records that are judged side by side."""
 
