@@ -67,8 +67,12 @@ class Irregularity:
         return median(changes) / median(self._intervals) if changes else 0.0
 
 
+TIMES_BITS = tuple(count * log2(count) if count else 0.0 for count in range(WORDS + 1))
+"""What a word that came so often takes off the entropy."""
+
+
 def _entropy(words: list[tuple[int, ...]]) -> float:
     """Of the words, times the part of them that differ: from 0 (all alike) to 1 (all different)."""
     counts = Counter(words).values()
-    bits = log2(len(words)) - sum(count * log2(count) for count in counts) / len(words)
+    bits = log2(len(words)) - sum(map(TIMES_BITS.__getitem__, counts)) / len(words)
     return len(counts) / len(words) * bits / log2(len(words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from statistics import fmean
 
 from daemon.messages import BeatClass
@@ -51,6 +51,7 @@ class History:
 
     def __init__(self) -> None:
         self._beats: deque[JudgedBeat] = deque(maxlen=MEMORY_BEATS)
+        self._r_peaks: dict[BeatClass, deque[int]] = {}  # of the beats of each class
         self.run = Run("N", ())  # the one that is going on
         self.ended: Run | None = None  # the one that the newest beat ended
         self._broken_off = False
@@ -74,6 +75,7 @@ class History:
         self.ended = None if goes_on else self.run
         self.run = Run(beat, (*self.run.r_peaks, r_peak)[-MEMORY_BEATS:] if goes_on else (r_peak,))
         self._beats.append(judged)
+        self._r_peaks.setdefault(beat, deque(maxlen=MEMORY_BEATS)).append(r_peak)
         return judged
 
     def break_off(self) -> None:
@@ -101,13 +103,7 @@ class History:
 
     def r_peaks(self, beat: BeatClass, since: int) -> list[int]:
         """Of the beats of this class at or after `since`, newest first."""
-        r_peaks = []
-        for judged in reversed(self._beats):
-            if judged.r_peak < since:
-                break
-            if judged.beat == beat:
-                r_peaks.append(judged.r_peak)
-        return r_peaks
+        return list(takewhile(lambda r_peak: r_peak >= since, reversed(self._r_peaks.get(beat, ()))))
 
     def _intervals(self) -> Iterator[float]:
         """RR intervals, newest first, back to the first unknown one."""

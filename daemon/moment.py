@@ -29,6 +29,10 @@ class Moment:
     shapes: Shapes  # of the beats, this one the last
     ecg_mv: NDArray[np.float64]  # (sample,) the window; with the beat, if there is one, at dsp.windows.R_INDEX
     refused: int = 0  # candidates of the last 4 s that the detector took for no beats: how busy a line without beats is
+    size_mv: float = field(init=False)  # of the window, peak to peak
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size_mv", float(self.ecg_mv.max() - self.ecg_mv.min()))  # once for all who ask
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,6 @@ from collections import deque
 from dataclasses import replace
 from statistics import fmean
 
-import numpy as np
-
 from daemon import config as cfg
 from daemon.moment import Finding, Moment
 from dsp.signal import RATE_HZ
@@ -28,7 +26,7 @@ def either(moment: Moment) -> float:
 
 def _seen(moment: Moment) -> tuple[float, float]:
     """The probabilities of fibrillation and of tachycardia."""
-    if np.ptp(moment.ecg_mv) < LEAST_MV:
+    if moment.size_mv < LEAST_MV:
         return 0.0, 0.0
     rhythm = moment.rhythm
     return rhythm["ventricular_fibrillation"], rhythm.get("ventricular_tachycardia", 0.0)

@@ -45,13 +45,13 @@ CLIP = 20.0
 _HISTORY = WINDOW_SAMPLES + LATEST_SAMPLES  # so old may a beat be when it is decided
 
 
-def normalise(ecg_mv: np.ndarray, missing: np.ndarray) -> NDArray[np.float32]:
+def normalise(ecg_mv: np.ndarray, missing: np.ndarray, scale: float | None = None) -> NDArray[np.float32]:
     """Band-passed ECG `(sample,)` in mV to the network's input `(1, 1, 1, sample)`.
 
     Divided by its own RMS over the samples that are there, so that gain and electrode position do not matter; 0 where
-    missing, which is the value a band-passed signal has when it says nothing.
+    missing, which is the value a band-passed signal has when it says nothing. `scale`: `scale_mv` of the same.
     """
-    scaled = np.minimum(np.maximum(ecg_mv / scale_mv(ecg_mv, missing), -CLIP), CLIP)
+    scaled = np.minimum(np.maximum(ecg_mv / (scale or scale_mv(ecg_mv, missing)), -CLIP), CLIP)
     if np.count_nonzero(missing):
         scaled[missing] = 0.0
     return scaled.astype(np.float32).reshape(1, 1, 1, -1)
@@ -120,7 +120,8 @@ class WindowCutter:
         place = len(self._clean_mv) - (self._end - start)
         span = slice(place, place + WINDOW_SAMPLES)
         ecg_mv, missing = self._clean_mv[span], self._missing[span]
-        ecg, scale = normalise(ecg_mv, missing), scale_mv(ecg_mv, missing)
+        scale = scale_mv(ecg_mv, missing)
+        ecg = normalise(ecg_mv, missing, scale)
         rr = np.empty((1, RR_FEATURES), np.float32)
         rr[0, :-1], rr[0, -1] = intervals, beat is not None
         return Window(at, beat, ecg, scale, np.count_nonzero(missing) / WINDOW_SAMPLES, Fitness.GOOD, rr)

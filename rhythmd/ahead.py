@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -28,12 +29,32 @@ from engines.backend import Backend, open_backend
 from engines.errors import EngineError
 from rhythmd.analysis import Heard, Hearing, Said, Skipped
 
-AHEAD_BLOCKS = 4
-"""Enough that neither waits for the other; answers to so many fit into a socket, so that both may write at once."""
+AHEAD_BLOCKS = 2
+"""Enough that neither waits for the other; answers to so many and one more fit into a socket at any heart rate (90 KB),
+so that both may write at once."""
 
-Inputs = tuple[np.ndarray, ...]
-FORGET: Inputs = ()
-"""Another session begins."""
+Arrays = tuple[np.ndarray, ...]
+FORGET: Arrays = ()
+"""Another session begins; and the answer to that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Inputs or answers of one window after another: to pickle each array by itself takes as long as to filter it."""
+
+    arrays: Arrays  # of all windows, stacked
+    forget: tuple[int, ...]  # at these places nothing was asked, but a session began
+
+    @classmethod
+    def of(cls, each: Sequence[Arrays]) -> Packed:
+        stacked = zip(*filter(None, each), strict=True)
+        forget = tuple(place for place, arrays in enumerate(each) if not arrays)
+        return cls(tuple(np.stack(parts) for parts in stacked), forget)
+
+    def each(self) -> Iterator[Arrays]:
+        windows = zip(*self.arrays, strict=True)
+        for place in range(len(self.forget) + (len(self.arrays[0]) if self.arrays else 0)):
+            yield FORGET if place in self.forget else next(windows)
 
 
 class Ahead:
@@ -43,16 +64,16 @@ class Ahead:
         """Waits until the network is open. Raises EngineError."""
         self._connection = connection
         self._coming = 0  # replies, each to one `ask`
-        self._answers: deque[tuple[np.ndarray, ...]] = deque()
+        self._answers: deque[Arrays] = deque()
         self._receive()
 
     def ask(self, heard: Iterable[Heard]) -> None:
         asked = [_asked_by(each) for each in heard if isinstance(each, Window | Skipped)]
         if asked:
-            self._send(asked)
+            self._send(Packed.of(asked))
             self._coming += 1
 
-    def infer(self, *_: np.ndarray) -> tuple[np.ndarray, ...]:
+    def infer(self, *_: np.ndarray) -> Arrays:
         return self._next()
 
     def forget(self) -> None:
@@ -71,11 +92,11 @@ class Ahead:
     def states(self, states: dict[str, np.ndarray]) -> None:
         self._send(states)
 
-    def _next(self) -> tuple[np.ndarray, ...]:
+    def _next(self) -> Arrays:
         while not self._answers:
             assert self._coming, "asked for what nobody asked ahead"
             self._coming -= 1
-            self._answers += self._receive()
+            self._answers += self._receive().each()
         return self._answers.popleft()
 
     def _send(self, value: Any) -> None:
@@ -141,7 +162,7 @@ def opened(engine: Chosen) -> Iterator[Ahead]:
         process.wait()
 
 
-def _asked_by(heard: Window | Skipped) -> Inputs:
+def _asked_by(heard: Window | Skipped) -> Arrays:
     return (heard.ecg, heard.rr) if isinstance(heard, Window) else FORGET
 
 
@@ -183,7 +204,7 @@ def _answered(engine: Backend, connection: Connection) -> Any:
         engine.states = asked  # type: ignore[attr-defined]  # it has some, or none would have been put away
     if isinstance(asked, str):
         return getattr(engine, "states", None)
-    return [_answer(engine, inputs) for inputs in asked]
+    return Packed.of([_answer(engine, inputs) for inputs in asked.each()])
 
 
 def _heard_on(connection: Connection) -> Any:
@@ -191,10 +212,10 @@ def _heard_on(connection: Connection) -> Any:
         return connection.recv()
 
 
-def _answer(engine: Backend, inputs: Inputs) -> tuple[np.ndarray, ...]:
+def _answer(engine: Backend, inputs: Arrays) -> Arrays:
     if not inputs:
         engine.forget()
-        return ()
+        return FORGET
     return engine.infer(*inputs)
 
 

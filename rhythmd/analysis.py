@@ -26,8 +26,10 @@ from engines.backend import Backend
 from engines.model import Head
 from rhythmd.recording import Recording, Stored
 
-BLOCK_S = 10
-PIECE_BLOCKS = 60
+BLOCK_S = 60
+"""The detector hears a minute at once at four fifths of what it costs by tens of seconds; more gains nothing."""
+
+PIECE_BLOCKS = 10
 """Read at once: ten minutes. So memory does not grow with the recording, but for what was found in it."""
 
 Source = Recording | Stored

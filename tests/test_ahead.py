@@ -22,7 +22,7 @@ from rhythmd import ahead, archive
 from rhythmd.analysis import Skipped
 from rhythmd.archive import Job, Watch, do
 from rhythmd.recording import shipped
-from tests.test_archive import After, record, results, whole  # noqa: F401 - fixtures
+from tests.test_archive import After, blocks_of_ten_seconds, record, results, whole  # noqa: F401 - fixtures
 from tests.test_archive import job as job_of
 
 ROOT = Path(__file__).parents[1]

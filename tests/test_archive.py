@@ -18,7 +18,7 @@ from wfdb import rdann
 
 from daemon.config import Alerts, Config, Engine, FrequentPvc
 from engines.errors import EngineError
-from rhythmd import archive, unfinished
+from rhythmd import analysis, archive, unfinished
 from rhythmd.archive import Findings, Job, Watch, do
 from rhythmd.batch import processes
 from rhythmd.recording import RecordError, shipped
@@ -27,6 +27,12 @@ from tests.test_analysis import HEADS, with_losses
 
 OUTPUTS = ("r.rhy", "r.alerts.jsonl", "r.analysis.json")
 ALERTS = Config(alerts=Alerts(frequent_pvc=FrequentPvc(per_minute=2)))
+
+
+@pytest.fixture(autouse=True)
+def blocks_of_ten_seconds(monkeypatch):
+    """So that ten minutes are many."""
+    monkeypatch.setattr(analysis, "BLOCK_S", 10)
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def whole(record) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("every", [1, 7, 25])
 def test_an_analysis_stopped_every_so_many_blocks_gives_the_same_bytes(record, whole, every):
-    """10 s a block: engine, detector, judge and what was found are put away and taken up."""
+    """Engine, detector, judge and what was found are put away and taken up."""
     asked, heard, outcomes = job(record, f"every{every}"), [], []
     while not outcomes or outcomes[-1] == "stopped":
         outcomes.append(do(asked, Watch(heard.append, After(every))))
