@@ -1,7 +1,8 @@
 """Times an ONNX network in PyTorch; fed to the interpreter that has PyTorch, onnx and numpy.
 
 Its operators are called one by one as a module written by hand would. Eager as it was trained, each convolution
-followed by its batch normalisation; eager and compiled with that folded in, as in the file, which favours PyTorch.
+followed by its batch normalisation; eager and compiled with that folded in, as in the file, which favours PyTorch. The
+window is laid out in phases as in the file, which costs PyTorch two calls.
 Prints one JSON object a line: `engines.timing.Timing`.
 """
 
@@ -119,6 +120,7 @@ OPERATORS: dict[str, Any] = {
     "Concat": lambda how, *parts: torch.cat(parts, how["axis"]),
     "Flatten": lambda how, x: x.flatten(how.get("axis", 1)),
     "Reshape": lambda _, x, shape: x.reshape(shape),
+    "Transpose": lambda how, x: x.permute(how["perm"]),
     "Softmax": lambda how, x: torch.softmax(x, how.get("axis", -1)),
     "Identity": lambda _, x: x,
 }

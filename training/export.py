@@ -38,6 +38,9 @@ OPSET, IR_VERSION = 17, 9
 
 BEATS_IN, BEATS_OUT = "beats_in", "beats_out"
 
+NEVER = -1e4
+"""The logit of a class that a head has not."""
+
 THERE = 30.0
 """What the score of a beat has before one that is not there, which then weighs e^-30."""
 
@@ -58,6 +61,18 @@ def told(head: str) -> NDArray[np.float32]:
     return np.eye(len(labels), dtype=np.float32)[as_label]
 
 
+def in_phases(kernel: NDArray[np.float32], stride: int, reach: int) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """A kernel `(output, 1, 1, tap)` that strides over one channel, for the same samples as `stride` channels: every
+    first, every second, ...; and how far that reaches to both sides.
+    """
+    first, last = -reach // stride, (kernel.shape[3] - 1 - reach) // stride
+    phased = np.zeros((len(kernel), stride, 1, last - first + 1), np.float32)
+    for tap in range(kernel.shape[3]):
+        step, phase = divmod(tap - reach, stride)
+        phased[:, phase, :, step - first] = kernel[:, 0, :, tap]
+    return phased, (-first, last)
+
+
 class _Graph:
     """Nodes and constants, collected in the order in which they run."""
 
@@ -75,11 +90,18 @@ class _Graph:
         return name
 
     def conv(self, source: str, shortcut: str, name: str, stride: int, group: int) -> str:
-        """With what `shortcut` names added, if it names something."""
+        """With what `shortcut` names added, if it names something.
+
+        One channel is read in phases: tensor cores take eight at once, and TensorRT fills up those that are not there.
+        """
         kernel, bias = fold(self._weights, name)
-        reach = kernel.shape[3] // 2
+        before = after = kernel.shape[3] // 2
+        if source == INPUT and WINDOW_SAMPLES % stride == 0:
+            source = self.node("Transpose", [self.shaped(source, (1, 1, -1, stride))], "phases", perm=[0, 3, 1, 2])
+            kernel, (before, after) = in_phases(kernel, stride, before)
+            stride = 1
         inputs = [source, self.constant(f"{name}.kernel", kernel), self.constant(f"{name}.bias", bias)]
-        shape = {"kernel_shape": [1, kernel.shape[3]], "strides": [1, stride], "pads": [0, reach, 0, reach]}
+        shape = {"kernel_shape": [1, kernel.shape[3]], "strides": [1, stride], "pads": [0, before, 0, after]}
         found = self.node("Conv", inputs, name, group=group, **shape)
         if shortcut:
             found = self.node("Add", [found, shortcut], f"{name}.sum")
@@ -89,31 +111,40 @@ class _Graph:
         inputs = [source, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
         return self.node("Gemm", inputs, name, transB=1)
 
+    def column(self, source: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        """As `linear`, but a column. Two that read the same TensorRT joins, and then copies their halves apart: so one
+        of the two is this.
+        """
+        factors = [self.constant(f"{name}.weight", weight), self.shaped(source, (-1, 1))]
+        product = self.node("MatMul", factors, f"{name}.product")
+        return self.node("Add", [product, self.constant(f"{name}.bias", bias[:, None])], name)
+
     def cut(self, source: str, first: int, end: int, axis: int, name: str) -> str:
         bounds = {"first": first, "end": end, "axis": axis}
         limits = [self.constant(f"{name}.{what}", np.array([value], np.int64)) for what, value in bounds.items()]
         return self.node("Slice", [source, *limits], name)
 
     def pooled(self, source: str, layout: Layout) -> str:
-        """Mean, maximum and the columns at R, channel by channel, and the intervals."""
+        """Mean, maximum and the two columns at R, channel by channel, and the intervals."""
         first, last = layout.columns_at_r()
         parts = [
             self.node("GlobalAveragePool", [source], "mean"),
             self.node("GlobalMaxPool", [source], "max"),
             self.cut(source, first, last + 1, 3, "at_r"),
         ]
-        flat = self.node("Flatten", [self.node("Concat", parts, "pooled", axis=3)], "flat", axis=1)
-        return self.node("Concat", [flat, RR_INPUT], "told", axis=1)
+        flat = [self.node("Flatten", [part], f"{part}.flat", axis=1) for part in parts]
+        return self.node("Concat", [*flat, RR_INPUT], "told", axis=1)
 
     def recall(self, seen: str, layout: Layout) -> list[str]:
         """What the beats before bring to mind, and how a window differs from it: see `training.network.Recall`.
 
         One table holds them, `(1, point of view, beat, key | 1 | value)`, newest beat first, zeros where there is none
-        yet: the 1 against `THERE` of what is asked keeps those out. What is asked has zeros for the value, and of what
-        is recalled `weighed` reads no more than the value, so that nothing has to be cut out of anything: that would
-        be one more kernel each, and a GPU takes 3 to 5 us for the smallest.
+        yet: the 1 against `THERE` of what is asked keeps those out. Its last row is empty. To it is added what is there
+        always: how much the age of each beat counts, and in the last row what is recalled of nothing. What is asked has
+        zeros for the value, and of what is recalled `weighed` reads no more than the value. So nothing has to be cut or
+        put together: each piece would be one more kernel, of which a GPU takes 1 to 4 us for the smallest.
         """
-        views, width = POINTS_OF_VIEW, layout.likened // POINTS_OF_VIEW
+        views, width, beats = POINTS_OF_VIEW, layout.likened // POINTS_OF_VIEW, layout.recalled
         weight = self._weights["recall.liken.weight"].reshape(3, views, width, -1)
         bias = self._weights["recall.liken.bias"].reshape(3, views, width, 1)
         liken = np.concatenate([weight, bias], axis=3)
@@ -121,29 +152,49 @@ class _Graph:
         rows[0, :, :width] = liken[0] * width**-0.5
         rows[1, :, :width], rows[1, :, width + 1 :] = liken[1:]
         rows[0, :, width, -1], rows[1, :, width, -1] = THERE, 1
-        asked, fresh = (
-            self.linear(seen, name, kernel[:, :-1], kernel[:, -1])
-            for name, kernel in zip(("asked", "fresh"), rows.reshape(2, views * (2 * width + 1), -1), strict=True)
-        )
-        key, value = self._weights["recall.nothing"]
-        nothing = np.concatenate([key, np.ones((views, 1), np.float32), value], axis=1)[None, :, None]
-        ages = np.pad(self._weights["recall.age"], ((0, 0), (0, 1)))[None, ..., None]
-        before = self.node("Concat", [BEATS_IN, self.constant("nothing", nothing)], "before", axis=2)
-        scores = self.node("MatMul", [before, self.shaped(asked, (1, views, -1, 1))], "likeness")
-        scores = self.node("Add", [scores, self.constant("ages", ages)], "scores")
+        to_ask, to_tell = rows.reshape(2, views * (2 * width + 1), -1)
+        asked = self.column(seen, "asked", np.ascontiguousarray(to_ask[:, :-1]), to_ask[:, -1])
+        fresh = self.linear(seen, "fresh", to_tell[:, :-1], to_tell[:, -1])
+        always = np.zeros(table(layout), np.float32)
+        always[0, :, :beats, width] = self._weights["recall.age"] / THERE
+        always[0, :, beats, :width], always[0, :, beats, width + 1 :] = self._weights["recall.nothing"]
+        always[0, :, beats, width] = 1
+        before = self.node("Add", [BEATS_IN, self.constant("always", always)], "before")
+        scores = self.node("MatMul", [before, self.shaped(asked, (1, views, -1, 1))], "scores")
         shares = self.node("Softmax", [self.shaped(scores, (1, views, 1, -1))], "shares", axis=3)
         recalled = self.shaped(self.node("MatMul", [shares, before], "recalled"), (1, -1))
         differs = self.node("Abs", [self.node("Sub", [fresh, recalled], "difference")], "differs")
-
-        is_beat = self.cut(RR_INPUT, RR_FEATURES - 1, RR_FEATURES, 1, "is_beat")
-        no_beat = self.node("Sub", [self.constant("one", np.ones((1, 1), np.float32)), is_beat], "no_beat")
-        newest = self.cut(BEATS_IN, 0, layout.recalled - 1, 2, "newest")
-        moved = self.node("Concat", [self.shaped(fresh, (1, views, 1, -1)), newest], "moved", axis=2)
-        parts = [
-            self.node("Mul", pair, name) for name, pair in (("new", [moved, is_beat]), ("old", [BEATS_IN, no_beat]))
-        ]
-        self.node("Add", parts, BEATS_OUT)  # exactly one or the other
+        self.remember(self.shaped(fresh, (1, views, 1, -1)), beats)
         return [recalled, differs]
+
+    def remember(self, fresh: str, beats: int) -> None:
+        """The table with a new first row and the last beat forgotten, or as it was when there is no beat."""
+        is_beat = self.cut(RR_INPUT, RR_FEATURES - 1, RR_FEATURES, 1, "is_beat")
+        stay = np.diag([*[1.0] * beats, 0.0]).astype(np.float32)
+        move = np.diag([*[1.0] * (beats - 1), 0.0], -1).astype(np.float32)
+        change = self.node("Mul", [is_beat, self.constant("move - stay", move - stay)], "change")
+        goes = self.node("Add", [self.constant("stay", stay), change], "goes")
+        old = self.node("MatMul", [goes, BEATS_IN], "old")
+        first = self.constant("first", np.eye(1, beats + 1, dtype=np.float32).reshape(1, 1, -1, 1))
+        new = self.node("Mul", [self.node("Mul", [is_beat, first], "where"), fresh], "new")
+        self.node("Add", [old, new], BEATS_OUT)
+
+    def heads(self, hidden: str) -> None:
+        """Shares of each head's classes. The shorter one is filled up with what cannot be, so that both are one."""
+        longest = max(map(len, LEARNED.values()))
+        weight, bias = [], []
+        for head, learned in LEARNED.items():
+            fill = longest - len(learned)
+            offset = self._weights.get(f"offset.{head}", np.float32(0))
+            weight.append(np.pad(self._weights[f"head.{head}.weight"], ((0, fill), (0, 0))))
+            bias.append(np.pad(self._weights[f"head.{head}.bias"] + offset, (0, fill), constant_values=NEVER))
+        logits = self.linear(hidden, "logits", np.concatenate(weight), np.concatenate(bias))
+        shares = self.node("Softmax", [self.shaped(logits, (1, len(LEARNED), longest))], "learned", axis=2)
+        shares = self.shaped(shares, (1, -1))
+        for place, head in enumerate(LEARNED):
+            rows = np.zeros((len(LEARNED), longest, len(HEADS[head])), np.float32)
+            rows[place, : len(LEARNED[head])] = told(head)
+            self.node("MatMul", [shares, self.constant(f"{head}.told", rows.reshape(-1, rows.shape[2]))], head)
 
     def shaped(self, source: str, shape: tuple[int, ...]) -> str:
         name = f"{source}.shaped"
@@ -159,8 +210,8 @@ def weighed(weight: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
 
 
 def table(layout: Layout) -> tuple[int, ...]:
-    """The shape of what is remembered of the beats before."""
-    return 1, POINTS_OF_VIEW, layout.recalled, 2 * (layout.likened // POINTS_OF_VIEW) + 1
+    """The shape of what is remembered of the beats before, with an empty row at its end."""
+    return 1, POINTS_OF_VIEW, layout.recalled + 1, 2 * (layout.likened // POINTS_OF_VIEW) + 1
 
 
 def build(weights: Weights) -> onnx.ModelProto:
@@ -171,9 +222,9 @@ def build(weights: Weights) -> onnx.ModelProto:
         shortcut = maps[-over] if over else ""
         maps.append(graph.conv(maps[-1], shortcut, f"trunk.{index}", stride, group))
     channels = layout.channels[-1]
-    see = weights["see.weight"]
-    pooled = see[:, : layout.pooled].reshape(-1, 4, channels).transpose(0, 2, 1).reshape(-1, layout.pooled)
-    see = np.concatenate([pooled, see[:, layout.pooled :]], axis=1)
+    see = weights["see.weight"].copy()
+    at_r = slice(2 * channels, layout.pooled)
+    see[:, at_r] = see[:, at_r].reshape(-1, 2, channels).transpose(0, 2, 1).reshape(-1, 2 * channels)
     seen = graph.linear(graph.pooled(maps[-1], layout), "see", see, weights["see.bias"])
     seen = graph.node("Relu", [seen], "seen")
     inputs: dict[str, tuple[int, ...]] = {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
@@ -185,14 +236,7 @@ def build(weights: Weights) -> onnx.ModelProto:
         inputs[BEATS_IN] = outputs[BEATS_OUT] = table(layout)
     hidden = graph.linear(known, "weigh", weight, weights["weigh.bias"])
     hidden = graph.node("Relu", [hidden], "hidden")
-    for head, learned in LEARNED.items():
-        bias = weights[f"head.{head}.bias"] + weights.get(f"offset.{head}", np.float32(0))
-        logits = graph.linear(hidden, f"{head}.logits", weights[f"head.{head}.weight"], bias)
-        if learned == HEADS[head]:
-            graph.node("Softmax", [logits], head, axis=1)
-        else:
-            shares = graph.node("Softmax", [logits], f"{head}.learned", axis=1)
-            graph.node("MatMul", [shares, graph.constant(f"{head}.told", told(head))], head)
+    graph.heads(hidden)
     ends = [
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in tensors.items()]
         for tensors in (inputs, outputs)
