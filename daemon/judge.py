@@ -81,6 +81,7 @@ class Judge:
         self._shapes = Shapes()
         self.fitness = Fitness.GOOD
         self._conditions: set[Condition] = set()
+        self._noted: set[str] = set()  # kinds of which something was found when they were last asked about
         self._noise = Noise(alerts.noise)
         self._quiet_since = start
         self._no_beat_s = alerts.asystole.no_beat_s
@@ -170,6 +171,9 @@ class Judge:
         return self._note(kind, Finding(at, evidence) if holds else None, at)
 
     def _note(self, kind: str, finding: Finding | None, at: int) -> list[AlertEvent | Episode]:
+        if finding is None and kind not in self._noted:
+            return []  # as almost always
+        (self._noted.add if finding else self._noted.discard)(kind)
         told = None if finding and finding.brief else finding
         return [*self.episodes.note(kind, finding, at), *self.book.note(kind, told, at)]
 

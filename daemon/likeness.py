@@ -57,9 +57,16 @@ class Qrs(NamedTuple):
     """One beat's complex."""
 
     shifted: Array  # (shift, sample), each of length 1
+    near_mv: Array  # it, and what lies within a shift of it
     size_mv: float  # peak to peak
-    sharpness: float  # natural logarithm of RMS slope over RMS: a wide complex has little
     rarity: float
+
+    @property
+    def sharpness(self) -> float:
+        """Natural logarithm of RMS slope over RMS: a wide complex has little."""
+        slope, centred = self.near_mv[1:] - self.near_mv[:-1], self.near_mv - self.near_mv.mean()
+        energy = max(float(centred @ centred) / len(centred), 1e-12)
+        return 0.5 * log(max(float(slope @ slope) / len(slope), 1e-12) / energy)
 
 
 class Shapes:
@@ -81,11 +88,8 @@ class Shapes:
         if len(usual) >= LEAST_USUAL:
             like = int(np.count_nonzero((usual @ shifted.T).max(axis=1) > LIKE))
             rarity = -log((like + 0.5) / (len(usual) + 1))
-        slope, centred = qrs[1:] - qrs[:-1], qrs - np.add.reduce(qrs) / len(qrs)
-        energy = max(float(centred @ centred) / len(qrs), 1e-12)
-        sharpness = 0.5 * log(max(float(slope @ slope) / len(slope), 1e-12) / energy)
         size_mv = float(qrs.max() - qrs.min())
-        self._newest.append(Qrs(shifted, size_mv, sharpness, rarity))
+        self._newest.append(Qrs(shifted, qrs.copy(), size_mv, rarity))
         self._keep(r_peak, shifted[SHIFT_SAMPLES], size_mv)
 
     def _keep(self, r_peak: int, unit: Array, size_mv: float) -> None:
