@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from itertools import pairwise
-from math import log2
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from daemon.af import LEAST_WORDS, WORDS, Irregularity, Words
+from daemon.af import LEAST_WORDS, WORDS, Irregularity
 from ec57.sumstats import gross
 from tests.conftest import record
 from training import rr
@@ -89,17 +85,3 @@ def test_beats_of_the_af_database_are_told_apart_no_worse_than_this(name, sensit
 def test_a_day_of_a_healthy_heart_has_no_episode():
     total = gross([rr.score(rr.told(Path(record("rr/nsrdb/16265")), "atr"))])
     assert total.test_episodes == 0
-
-
-@given(st.lists(st.integers(0, 3), min_size=3, max_size=200))
-@example([1] * 200)
-def test_the_entropy_kept_up_is_that_of_the_newest_words(rates):
-    words, kept = Words(), []
-    for word in zip(rates, rates[1:], rates[2:], strict=False):
-        words.add(word)
-        kept = [*kept, word][-WORDS:]
-        counts = Counter(kept).values()
-        bits = log2(len(kept)) - sum(count * log2(count) for count in counts) / len(kept)
-        assert len(words) == len(kept)
-        if len(kept) > 1:
-            assert words.entropy() == pytest.approx(len(counts) / len(kept) * bits / log2(len(kept)), abs=1e-9)
