@@ -90,8 +90,7 @@ class Fibrillation:
         waves.add(moment)
         standing = self._standing
         if standing:
-            tachycardia = waves.tachycardia > CLEARLY * waves.fibrillation
-            if tachycardia or waves.either <= self._limits.off_probability:
+            if waves.tachycardia > CLEARLY * waves.fibrillation or waves.either <= self._limits.off_probability:
                 self._standing = None
                 return replace(standing, end=waves.last)
         elif waves.last_long_enough and waves.fibrillation >= waves.tachycardia:

@@ -1,8 +1,8 @@
 """Times an ONNX network in PyTorch; fed to the interpreter that has PyTorch, onnx and numpy.
 
 Its operators are called one by one as a module written by hand would. Eager as it was trained, each convolution
-followed by its batch normalisation; eager and compiled with that folded in, as in the file, which favours PyTorch. To lay
-the window out in phases costs it two calls. Prints one JSON object a line: `engines.timing.Timing`.
+followed by its batch normalisation; eager and compiled with that folded in, as in the file, which favours PyTorch. To
+lay the window out in phases costs it two calls. Prints one JSON object a line: `engines.timing.Timing`.
 """
 
 from __future__ import annotations
