@@ -53,7 +53,7 @@ def separable(depths: tuple[int, ...], taps: int, widths: tuple[int, ...], seen:
 LAYOUTS = {
     "compact8": compact((32, 32, 64, 64, 96, 96, 128, 128), (15, 9, 9, 9, 9, 9, 9, 5), (4, 1, 2, 1, 2, 1, 2, 1)),
     "compact7": compact((32, 64, 64, 96, 96, 128, 128), (15, 9, 9, 9, 9, 9, 5), (4, 2, 1, 2, 1, 2, 1)),
-    "compact6": compact((32, 64, 96, 96, 128, 128), (15, 9, 9, 9, 9, 5), (4, 2, 2, 1, 2, 1)),
+    "compact6": compact((32, 64, 64, 96, 96, 128), (15, 9, 5, 5, 5, 5), (4, 2, 1, 2, 1, 2)),
     "bottleneck50k9": bottlenecks((3, 4, 6, 3), 9),
     "bottleneck70k3": bottlenecks((3, 4, 12, 4), 3),
     "bottleneck91k5": bottlenecks((3, 4, 23), 5, (256, 512, 1024), seen=512),

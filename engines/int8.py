@@ -2,7 +2,7 @@
 
 Symmetric, int8, one scale for an activation and one for each output channel of a kernel: what every TensorRT fuses into
 one INT8 convolution. Nothing but convolutions: with the sums of the shortcuts quantised too, TensorRT 8.6 fails. Not
-the first one, which has a single input channel, nor what works on one column: they take no time and lose most.
+the first one, which reads the window itself, nor what works on one column: they take no time and lose most.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from engines.errors import EngineError
 from rhythmd.analysis import Heard, Hearing, Said, Skipped
 
 AHEAD_BLOCKS = 2
-"""Enough that neither waits for the other; answers to so many and one more fit into a socket at any heart rate (90 KB),
+"""Enough that neither waits for the other; answers to so many and one more fit into a socket at any heart rate (30 KB),
 so that both may write at once."""
 
 Arrays = tuple[np.ndarray, ...]

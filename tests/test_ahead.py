@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from dsp.signal import Block, Window
 from engines.backend import open_backend
 from engines.errors import EngineError
 from rhythmd import ahead, archive
-from rhythmd.analysis import Skipped
+from rhythmd.analysis import BLOCK_S, Skipped
 from rhythmd.archive import Job, Watch, do
 from rhythmd.recording import shipped
 from tests.test_archive import After, blocks_of_ten_seconds, record, results, whole  # noqa: F401 - fixtures
@@ -91,9 +92,29 @@ def test_an_engine_that_cannot_be_opened_is_told_as_without(record):  # noqa: F8
         pass
 
 
+@pytest.mark.parametrize("order", ["", "f", "ff", "w", "fw", "wf", "wffw"])
+def test_what_is_packed_comes_out_as_it_was(order):
+    """Windows, and sessions that begin."""
+    asked = [
+        (np.full((1, 3), place), np.full((1, 5), -place)) if each == "w" else () for place, each in enumerate(order)
+    ]
+    found = list(pickle.loads(pickle.dumps(ahead.Packed.of(asked))).each())
+    assert [len(each) for each in found] == [len(each) for each in asked]
+    for arrays, wanted in zip(found, asked, strict=True):
+        for one, other in zip(arrays, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_answers_to_as_much_as_is_asked_ahead_fit_into_a_socket():
+    """Or both would write and neither read. 200 ms is the shortest interval, so that a block has so many."""
+    windows = (ahead.AHEAD_BLOCKS + 1) * BLOCK_S * 5
+    answers = [(np.zeros((1, 3), np.float32), np.zeros((1, 5), np.float32))] * windows
+    assert len(pickle.dumps(ahead.Packed.of(answers))) < 100_000
+
+
 def test_why_a_network_ended_is_told_also_when_it_no_longer_listens():
     ours, theirs = Pipe()
-    for said in ("open", [()], EngineError("the GPU has fallen off the bus")):
+    for said in ("open", ahead.Packed.of([()]), EngineError("the GPU has fallen off the bus")):
         theirs.send(said)
     theirs.close()
     other = ahead.Ahead(ours)

@@ -65,6 +65,7 @@ def in_phases(kernel: NDArray[np.float32], stride: int, reach: int) -> tuple[NDA
     """A kernel `(output, 1, 1, tap)` that strides over one channel, for the same samples as `stride` channels: every
     first, every second, ...; and how far that reaches to both sides.
     """
+    assert kernel.shape[3] % 2, "an even number of taps reaches further to one side"
     first, last = -reach // stride, (kernel.shape[3] - 1 - reach) // stride
     phased = np.zeros((len(kernel), stride, 1, last - first + 1), np.float32)
     for tap in range(kernel.shape[3]):
@@ -96,7 +97,7 @@ class _Graph:
         """
         kernel, bias = fold(self._weights, name)
         before = after = kernel.shape[3] // 2
-        if source == INPUT and WINDOW_SAMPLES % stride == 0:
+        if source == INPUT and stride > 1:
             source = self.node("Transpose", [self.shaped(source, (1, 1, -1, stride))], "phases", perm=[0, 3, 1, 2])
             kernel, (before, after) = in_phases(kernel, stride, before)
             stride = 1

@@ -1,6 +1,6 @@
 """The shape of the network, said once for PyTorch (`training.network`) and for ONNX (`training.export`).
 
-Few, wide convolutions in a row: at batch 1 a GPU takes about 9 us for each, however wide. Those that keep rate and
+Few, wide convolutions in a row: at batch 1 a GPU takes 5 to 9 us for each, however wide. Those that keep rate and
 width have a shortcut around them. What they see of a window is put together with the RR intervals and with what is
 remembered of the beats before, which are compared with it. Everything is rank 4 with a height of 1 up to the
 pooling, which every TensorRT back-end knows how to run fast.

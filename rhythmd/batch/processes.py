@@ -45,7 +45,6 @@ class Shared:
 def all_done(jobs: list[Job], workers: int, shared: Shared, show: Callable[[float], object]) -> Iterator[Done]:
     """As they are done; `show` is told now and then how many hours of ECG have been heard in all."""
     if min(workers, len(jobs)) <= 1:
-        gc.freeze()  # what was imported stays: to look through it again and again takes a tenth of the time
         watch = shared.watch()
 
         def heard(hours: float) -> None:
@@ -92,7 +91,7 @@ _in_worker: tuple[Shared, Held] | None = None
 
 def _become_worker(shared: Shared, config: Config) -> None:
     global _in_worker  # noqa: PLW0603 - a worker's one place between its start and its jobs
-    gc.freeze()  # as in `all_done`
+    gc.freeze()  # what was imported stays: to look through it again and again takes a tenth of the time
     _in_worker = shared, Held(config)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the first process stops the others
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
