@@ -25,7 +25,7 @@ def read_graph(model: Model) -> Any:
 
 
 def to_half(model: Model) -> bytes:
-    """Inputs, outputs, states and the softmaxes that make outputs stay FP32; everything between becomes FP16."""
+    """Inputs, outputs, states and the softmaxes that are outputs stay FP32; everything between becomes FP16."""
     network = read_graph(model)
     import onnx
 
