@@ -39,14 +39,14 @@ FORGET: Arrays = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """Inputs or answers of one window after another: to pickle each array by itself takes as long as to filter it."""
+class Stacked:
+    """Inputs or answers of one window after another. Hundreds of small arrays a minute took 7 % of an analysis."""
 
     arrays: Arrays  # of all windows, stacked
     forget: tuple[int, ...]  # at these places nothing was asked, but a session began
 
     @classmethod
-    def of(cls, each: Sequence[Arrays]) -> Packed:
+    def of(cls, each: Sequence[Arrays]) -> Stacked:
         stacked = zip(*filter(None, each), strict=True)
         forget = tuple(place for place, arrays in enumerate(each) if not arrays)
         return cls(tuple(np.stack(parts) for parts in stacked), forget)
@@ -70,7 +70,7 @@ class Ahead:
     def ask(self, heard: Iterable[Heard]) -> None:
         asked = [_asked_by(each) for each in heard if isinstance(each, Window | Skipped)]
         if asked:
-            self._send(Packed.of(asked))
+            self._send(Stacked.of(asked))
             self._coming += 1
 
     def infer(self, *_: np.ndarray) -> Arrays:
@@ -204,7 +204,7 @@ def _answered(engine: Backend, connection: Connection) -> Any:
         engine.states = asked  # type: ignore[attr-defined]  # it has some, or none would have been put away
     if isinstance(asked, str):
         return getattr(engine, "states", None)
-    return Packed.of([_answer(engine, inputs) for inputs in asked.each()])
+    return Stacked.of([_answer(engine, inputs) for inputs in asked.each()])
 
 
 def _heard_on(connection: Connection) -> Any:
