@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -49,13 +50,17 @@ class Link:
         self._client = _client(broker, client_id)
         self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         self._client.on_connect = self._on_connect
-        self._client.on_connect_fail = lambda *_: inbox.put(Away("nobody answers"))
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = lambda _client, _data, _flags, reason, _properties: inbox.put(Away(str(reason)))
         self._client.on_publish = lambda _client, _data, number, *_: inbox.put(Confirmed(number))
         self._client.connect_async(broker.host, port_of(broker), keepalive=broker.keepalive_s)
 
     def _on_connect(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
         self._inbox.put(Away(str(reason)) if reason.is_failure else Connected())
+
+    def _on_connect_fail(self, *_: object) -> None:
+        """Paho calls from where it has caught the error, and does not hand it on."""
+        self._inbox.put(Away(str(sys.exc_info()[1] or "nobody answers")))
 
     def __enter__(self) -> Link:  # noqa: PYI034 typing.Self comes with Python 3.11
         self._client.loop_start()
