@@ -106,8 +106,8 @@ class Ward:
         if now_s >= self._prune_due_s:
             self._prune_due_s = now_s + PRUNE_EVERY_S
             self._ledger.prune(keep_s=86_400 * self._store.keep_days, keep_bytes=round(1e6 * self._store.keep_mb))
+        self._publisher.welcome()  # first: a status before what stands open says that there is nothing to be had
         self._tell(now_s)
-        self._publisher.welcome()
         self._desk.serve()
         if now_s >= self._look_due_s:
             self._look_due_s = now_s + LOOK_EVERY_S

@@ -75,6 +75,7 @@ class Subscriber:
         self._durable = tuple(topic for topic in topics if topic.startswith(DURABLE) or _covers(topic, DURABLE))
         self._ledger = since.ledger if isinstance(since, Mark) else None
         self._known = since.serial if isinstance(since, Mark) else since  # nothing up to here is missing
+        self._joined = 0  # the ledger's newest when we joined: of what is older, what stands open is told as it is
         self._fetch_due_s = float("inf") if since is None else 0.0
         self._ready: deque[Received] = deque()
         self._early: dict[int, None] = {}  # serials beyond `known` that were handed out all the same, oldest first
@@ -150,7 +151,7 @@ class Subscriber:
             self._ready.append(received)
 
     def _take_durable(self, received: Received, message: Durable) -> None:
-        if self._known is None:  # just joined: what stands open, told as it is
+        if self._known is None or message.serial <= self._joined:
             self._give_early(received, message)
         elif message.serial > self._known:
             if message.previous > self._known:
@@ -171,8 +172,10 @@ class Subscriber:
 
     def _compare(self, status: Status) -> None:
         """Whether the daemon's ledger has anything that did not come."""
-        if self._known is None or self._ledger is None:
-            self._known = status.serial if self._known is None else self._known
+        if self._known is None:  # just joined. The first status can come before what stands open: we have reached nothing
+            self._ledger, self._known, self._joined = status.ledger, status.serial, status.serial
+            return
+        if self._ledger is None:
             self._ledger = status.ledger
         if status.ledger != self._ledger or status.serial > self._known:
             self._fetch()
@@ -180,7 +183,8 @@ class Subscriber:
             self._reached(self._known)
 
     def _reached(self, serial: int) -> None:
-        if self._ledger:
+        behind = self.mark is not None and self.mark.ledger == self._ledger and self.mark.serial > serial
+        if self._ledger and not behind:
             self.mark = Mark(self._ledger, serial)
 
     def _fetch(self) -> None:
@@ -201,6 +205,7 @@ class Subscriber:
                     self._give(Received(topic, message))
             if answer.ledger != self._ledger:
                 self._early.clear()
+                self._joined = 0
             self._ledger, self._known, more = answer.ledger, answer.upto, answer.more
 
 

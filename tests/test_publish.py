@@ -64,6 +64,27 @@ def test_a_late_joiner_is_told_the_status_and_the_open_alerts_and_not_the_closed
     assert told[0].message.id == "a-2"
 
 
+def test_what_stands_open_is_told_though_a_status_comes_before_it(house, address):
+    house.opens("asystole", "a-1")
+    with Subscriber(address, ("alert.", "status")) as late:
+        first = None
+        while first is None:  # its subscriptions are there, and not yet answered
+            house.status()
+            first = late.receive(timeout_s=0.05)
+        assert first.topic == "status"
+        assert late.mark is None, "whoever went on from here would miss what stands open"
+        house.publisher.welcome()
+        house.publisher.welcome()
+        house.status()
+        assert [each.message.id for each in received(late) if each.topic == "alert.asystole"] == ["a-1"]
+        assert late.mark.serial == 1
+        house.closes("asystole", "a-1")
+        assert [each.message.state for each in received(late)] == ["closed"]
+        house.publisher._answer(b"\x01", b"")  # another one joins
+        assert not received(late)
+        assert late.mark.serial == 2
+
+
 def test_whoever_was_there_is_told_nothing_twice_when_another_joins(house, address):
     with join(house, address, "alert.", "status") as early:
         house.opens("lead_off", "a-1")
