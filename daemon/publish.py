@@ -106,6 +106,6 @@ class Publisher:
             self._subscriptions.discard(prefix)
         elif verb == b"\x01":
             self._subscriptions.add(prefix)
-            for frames in sorted(self._state.values(), key=lambda frames: frames[0] == b"status"):  # which says: all told
+            for frames in sorted(self._state.values(), key=lambda frames: frames[0] == b"status"):  # says: all is told
                 if frames[0].startswith(prefix):
                     self.send_frames(frames)

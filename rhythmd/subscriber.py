@@ -172,7 +172,7 @@ class Subscriber:
 
     def _compare(self, status: Status) -> None:
         """Whether the daemon's ledger has anything that did not come."""
-        if self._known is None:  # just joined. The first status can come before what stands open: we have reached nothing
+        if self._known is None:  # just joined: nothing is reached, for a status may come before what stands open
             self._ledger, self._known, self._joined = status.ledger, status.serial, status.serial
             return
         if self._ledger is None:

@@ -143,12 +143,20 @@ def some_examples(model, count=200, *, labelled=True):
     rng = np.random.default_rng(7)
     return [
         Example(
-            tuple(rng.normal(0, 1, each.shape).astype(np.float32) for each in model.manifest.inputs),
+            noise(model.manifest, rng),
             tuple(index % len(head.labels) if labelled else UNKNOWN for head in model.manifest.heads),
             begins=index % 20 == 0,
         )
         for index in range(count)
     ]
+
+
+def noise(manifest, rng):
+    """One of each input. The last interval feature says whether there is a beat: what remembers beats takes 1 or 0."""
+    ecg, *others = (rng.normal(0, 1, each.shape).astype(np.float32) for each in manifest.inputs)
+    for other in others:
+        other[..., -1] = other[..., -1] > 0
+    return ecg, *others
 
 
 def some_windows(count):
