@@ -52,8 +52,7 @@ def build_plan(
         calibration = f"entropy, Q/DQ, scales {plans.digest(str(sorted(scales.activations.items())))}"
     facts = Facts(model.manifest.sha256, device, precision, options, calibration)
     began = time.monotonic()
-    plan = _build(network_file, model, facts, tell)
-    return _store(plan, model, facts, began, folder)
+    return _store(_build(network_file, model, facts, tell), model, facts, began, folder)
 
 
 def build_classic(
@@ -91,6 +90,7 @@ def _build(network_file: bytes, model: Model, facts: Facts, tell: Tell, calibrat
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, facts.options.workspace_bytes)
         config.builder_optimization_level = facts.options.level
+        config.max_aux_streams = facts.options.streams
         if facts.options.sparsity:
             config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         if not strong:

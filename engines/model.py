@@ -111,9 +111,8 @@ def load(path: Path) -> Model:
 
 def _check(manifest: Manifest, where: Path) -> None:
     tensors = [*manifest.inputs, *(Tensor(each.input, each.shape) for each in manifest.states)]
-    names = [each.name for each in tensors] + [each.name for each in manifest.heads]
-    names += [each.output for each in manifest.states]
-    if not manifest.inputs or not manifest.heads or len(set(names)) != len(names):
+    count = len(tensors) + len(manifest.heads) + len(manifest.states)
+    if not manifest.inputs or not manifest.heads or len({*manifest.reads, *manifest.answers}) != count:
         raise EngineError(f"{where}: it needs inputs and heads, and each tensor a name of its own; export it again")
     for tensor in tensors:
         if not tensor.shape or prod(tensor.shape) < 1 or min(tensor.shape) < 1:

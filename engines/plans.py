@@ -36,6 +36,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     workspace_bytes: int = 1 << 30  # scratch that a tactic may use while TensorRT tries them
     level: int = 3  # of optimisation, 0 to 5
+    streams: int = 2  # beside the main one, for branches of the network: at batch 1 each kernel leaves the GPU idle
     sparsity: bool = False  # use 2:4 sparse weights where the model has them
 
 

@@ -35,23 +35,22 @@ class TensorRT:
         self._tensors = tensors
 
     def infer(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        if self._launch is None:
-            raise EngineError("tensorrt: this engine is closed; open it again")
+        launch = self._open()
         self._manifest.check(inputs)
         for tensor, given in zip(self._tensors.inputs, inputs, strict=True):
             tensor.host[...] = given
-        self._launch()
+        launch()
         cuda.wait(self._stream)
         return tuple(head.host.copy() for head in self._tensors.heads)
 
     def forget(self) -> None:
-        self._check_open()
+        self._open()
         self._tensors.forget(self._stream)
         cuda.wait(self._stream)
 
     @property
     def states(self) -> dict[str, np.ndarray]:
-        self._check_open()
+        self._open()
         found = {
             each.input: read.download(each.shape, self._stream)
             for each, (read, _) in zip(self._manifest.states, self._tensors.states, strict=True)
@@ -61,14 +60,15 @@ class TensorRT:
 
     @states.setter
     def states(self, states: dict[str, np.ndarray]) -> None:
-        self._check_open()
+        self._open()
         for each, (read, _) in zip(self._manifest.states, self._tensors.states, strict=True):
             read.upload(states[each.input], self._stream)
         cuda.wait(self._stream)  # what it was copied from may go now
 
-    def _check_open(self) -> None:
+    def _open(self) -> Callable[[], None]:
         if self._launch is None:
             raise EngineError("tensorrt: this engine is closed; open it again")
+        return self._launch
 
     def close(self) -> None:
         """A late `infer` raises from now on, where it would write to memory that is no longer ours."""

@@ -443,10 +443,10 @@ def test_a_plan_that_tensorrt_refuses_is_an_error_with_its_reason_and_the_comman
 
 @pytest.mark.gpu
 def test_every_option_of_the_build_is_taken(gpu_model, noise):
-    words = ("build", "--model", gpu_model.onnx, "--sparsity", "--workspace-mb", 64, "--level", 1)
+    words = ("build", "--model", gpu_model.onnx, "--sparsity", "--workspace-mb", 64, "--level", 1, "--streams", 1)
     assert rhythmd_engine(*words) == 0
     options = find_plan(gpu_model, plans.here()).sidecar.facts.options
-    assert (options.sparsity, options.workspace_bytes, options.level) == (True, 64 << 20, 1)
+    assert (options.sparsity, options.workspace_bytes, options.level, options.streams) == (True, 64 << 20, 1, 1)
 
 
 @pytest.mark.gpu

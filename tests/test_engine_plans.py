@@ -80,6 +80,7 @@ def test_the_cache_is_systemds_then_xdgs_then_in_the_home(monkeypatch):
         {"precision": "fp16"},
         {"options": Options(workspace_bytes=1 << 20)},
         {"options": Options(level=5)},
+        {"options": Options(streams=0)},
         {"options": Options(sparsity=True)},
         {"calibration": "entropy"},
     ],

@@ -44,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         each.add_argument(
             "--level", type=int, default=3, choices=range(6), help="of optimisation; 5 searches longest (%(default)s)"
         )
+        each.add_argument(
+            "--streams",
+            type=int,
+            default=2,
+            choices=range(8),
+            metavar="N",
+            help="beside the main one, for branches of the network at the same time; 0: none (%(default)s)",
+        )
     for each in (build, verify, measure, show):
         each.add_argument("--json", action="store_true", help="one JSON object")
     _build_arguments(build)

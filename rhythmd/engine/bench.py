@@ -121,7 +121,8 @@ def _tensorrt(model: Model, args: argparse.Namespace, device: plans.Device, prog
             label = f"TensorRT {precision.upper()}"
             try:
                 progress.doing(f"building {precision}")
-                plan = _plan(model, precision, device, Path(folder), plans.Options(level=args.level), progress)
+                options = plans.Options(level=args.level, streams=args.streams)
+                plan = _plan(model, precision, device, Path(folder), options, progress)
             except EngineError as error:
                 yield Timing(name=label, missing=str(error))
                 continue

@@ -85,7 +85,9 @@ def _best(
 def _verified(
     model: Model, args: argparse.Namespace, precision: str, windows: Windows, progress: Progress
 ) -> Candidate:
-    options = Options(workspace_bytes=args.workspace_mb << 20, level=args.level, sparsity=args.sparsity)
+    options = Options(
+        workspace_bytes=args.workspace_mb << 20, level=args.level, streams=args.streams, sparsity=args.sparsity
+    )
     if precision == "int8" and args.classic:
         examples, source = windows.given()
         progress.doing(f"building {model.id} in int8, calibrated by TensorRT")
