@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "fp16", "int8")  # fp32 lets the GPU use TF32, as TensorRT does unless told otherwise
 
+TIMED = 8
+"""Runs of each kernel that are averaged: of kernels that take 5 us, one run (TensorRT's default) chooses by chance."""
+
 Tell = Callable[[float], None]
 """Is told the share of a build that is done, where TensorRT says it (from version 10 on)."""
 
@@ -91,6 +94,7 @@ def _build(network_file: bytes, model: Model, facts: Facts, tell: Tell, calibrat
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, facts.options.workspace_bytes)
         config.builder_optimization_level = facts.options.level
         config.max_aux_streams = facts.options.streams
+        config.avg_timing_iterations = TIMED
         if facts.options.sparsity:
             config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         if not strong:

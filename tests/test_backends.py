@@ -225,7 +225,8 @@ def test_each_head_is_float32_of_its_shape_and_sums_to_1(engine, tiny):
         heads = backend.infer(some_windows(1)[0])
     assert [(head.shape, head.dtype) for head in heads] == [((1, 3), np.float32), ((1, 2), np.float32)]
     for head in heads:
-        assert head.sum() == pytest.approx(1, abs=1e-5)
+        # TensorRT 8.6 may compute even a softmax that is told to be FP32 in FP16
+        assert head.sum() == pytest.approx(1, abs=1e-5 if engine.tolerance < 1e-2 else 1e-3)
         assert (head >= 0).all()
 
 

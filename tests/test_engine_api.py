@@ -23,7 +23,8 @@ API = {  # class ("" is the module) -> names that each version has
     "": "Builder IBuilderConfig ICudaEngine ILogger OnnxParser Runtime TensorIOMode BuilderFlag MemoryPoolType "
     "NetworkDefinitionCreationFlag TacticSource __version__",
     "Builder": "create_builder_config create_network build_serialized_network",
-    "IBuilderConfig": "set_memory_pool_limit builder_optimization_level max_aux_streams set_flag set_tactic_sources "
+    "IBuilderConfig": "set_memory_pool_limit builder_optimization_level max_aux_streams avg_timing_iterations "
+    "set_flag set_tactic_sources "
     "create_timing_cache set_timing_cache get_timing_cache",
     "BuilderFlag": "SPARSE_WEIGHTS",
     "MemoryPoolType": "WORKSPACE",
