@@ -1,10 +1,9 @@
-"""The network in a process of its own, for one long recording on a machine whose other cores are idle.
+"""The network ahead of the judge: by a block, or by some in a process of its own.
 
 Its answers depend on the windows alone, in their order, and not on what the judge makes of them: so it may be asked for
-the next blocks while the judge is still at the last ones. It is the same network, one window at a time, and the judge
+whole blocks before the judge has its turn (`Beforehand`), and, for one long recording on a machine whose other cores
+are idle, for the next ones while the judge is still at the last (`Ahead`). It is the same network, and the judge
 asks as always: what it gets was computed already, to the same bits.
-
-`main` is that process; it ends when the one that started it does.
 """
 
 from __future__ import annotations
@@ -13,52 +12,64 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 from daemon.app import find_model
-from daemon.config import ConfigError
+from daemon.config import Alerts, ConfigError
 from daemon.config import Engine as Chosen
+from daemon.judge import Judge
 from dsp.signal import Window
-from engines.backend import Backend, open_backend
 from engines.errors import EngineError
-from rhythmd.analysis import Heard, Hearing, Said, Skipped
+from engines.model import Head
+from rhythmd.analysis import Analysis, Heard, Hearing, Said, Skipped, Source, blocks, collected
+from rhythmd.together import FORGET, Arrays, Bulk, Stacked
 
 AHEAD_BLOCKS = 2
 """Enough that neither waits for the other; answers to so many and one more fit into a socket at any heart rate (30 KB),
 so that both may write at once."""
 
-Arrays = tuple[np.ndarray, ...]
-FORGET: Arrays = ()
-"""Another session begins; and the answer to that."""
 
+class Beforehand:
+    """A backend that answers for a whole block at once. Where network and judge take turns window by window, each has
+    thrown the other's code and data out of the caches, which takes a quarter longer.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Stacked:
-    """Inputs or answers of one window after another. Hundreds of small arrays a minute took 7 % of an analysis."""
+    blocks = 0
 
-    arrays: Arrays  # of all windows, stacked
-    forget: tuple[int, ...]  # at these places nothing was asked, but a session began
+    def __init__(self, bulk: Bulk) -> None:
+        self._bulk = bulk
+        self._answers: deque[Arrays] = deque()
 
-    @classmethod
-    def of(cls, each: Sequence[Arrays]) -> Stacked:
-        stacked = zip(*filter(None, each), strict=True)
-        forget = tuple(place for place, arrays in enumerate(each) if not arrays)
-        return cls(tuple(np.stack(parts) for parts in stacked), forget)
+    def ask(self, heard: Iterable[Heard]) -> None:
+        self._answers += self._bulk.answers(_asked_by(heard))
 
-    def each(self) -> Iterator[Arrays]:
-        windows = zip(*self.arrays, strict=True)
-        for place in range(len(self.forget) + (len(self.arrays[0]) if self.arrays else 0)):
-            yield FORGET if place in self.forget else next(windows)
+    def infer(self, *_: np.ndarray) -> Arrays:
+        return self._answers.popleft()
+
+    def forget(self) -> None:
+        self._answers.popleft()
+
+    @property
+    def states(self) -> dict[str, np.ndarray] | None:
+        """What it remembers; None if it keeps that to itself. Nothing that was asked for may be left."""
+        assert not self._answers
+        return getattr(self._bulk.engine, "states", None)
+
+    @states.setter
+    def states(self, states: dict[str, np.ndarray]) -> None:
+        self._bulk.engine.states = states  # type: ignore[attr-defined]  # it has some, or none would have been put away
 
 
 class Ahead:
     """A backend whose answers were asked for before."""
+
+    blocks = AHEAD_BLOCKS
 
     def __init__(self, connection: Connection) -> None:
         """Waits until the network is open. Raises EngineError."""
@@ -68,8 +79,7 @@ class Ahead:
         self._receive()
 
     def ask(self, heard: Iterable[Heard]) -> None:
-        asked = [_asked_by(each) for each in heard if isinstance(each, Window | Skipped)]
-        if asked:
+        if asked := _asked_by(heard):
             self._send(Stacked.of(asked))
             self._coming += 1
 
@@ -117,9 +127,9 @@ class Ahead:
 
 
 class Pace:
-    """Two blocks' halves, the network's in between: heard at once, judged when it has answered."""
+    """A block's halves, the network's in between: heard at once, judged when it has answered."""
 
-    def __init__(self, hearing: Hearing, ahead: Ahead | None) -> None:
+    def __init__(self, hearing: Hearing, ahead: Ahead | Beforehand) -> None:
         self._hearing = hearing
         self._ahead = ahead
         self._waiting: deque[list[Heard]] = deque()
@@ -137,12 +147,17 @@ class Pace:
             yield from self._hearing.judge(self._waiting.popleft())
 
     def _take(self, heard: Iterator[Heard]) -> Iterator[Said]:
-        if self._ahead is None:
-            yield from self._hearing.judge(heard)
-            return
         self._waiting.append(list(heard))
         self._ahead.ask(self._waiting[-1])
-        yield from self.catch_up(to=AHEAD_BLOCKS)
+        yield from self.catch_up(to=self._ahead.blocks)
+
+
+def analyze(recording: Source, bulk: Bulk, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
+    """As `rhythmd.analysis.analyze`, to the same bits in half the time."""
+    engine = Beforehand(bulk)
+    pace = Pace(Hearing(recording.rate_hz, Judge(engine, heads, alerts, origin=recording.name)), engine)
+    each = (said for block in blocks(recording) for said in pace.block(*block))
+    return collected(chain(each, pace.finish(recording.samples)))
 
 
 @contextmanager
@@ -150,8 +165,9 @@ def opened(engine: Chosen) -> Iterator[Ahead]:
     """Raises EngineError, as `open_backend` does."""
     ours, theirs = socket.socketpair()
     # `-m` would import first from the folder that one is in: a numpy.py among the records, another checkout's rhythmd
-    program = f"import sys; sys.path[:] = {sys.path!r}; from rhythmd.ahead import main; main()"
-    command = [sys.executable, "-c", program, str(theirs.fileno()), engine.backend, engine.model]
+    program = f"import sys; sys.path[:] = {sys.path!r}; from rhythmd.network import main; main()"
+    model = find_model(engine.model).onnx.resolve()
+    command = [sys.executable, "-c", program, str(theirs.fileno()), engine.backend, str(model)]
     with theirs:  # in a session of its own: a terminal's Ctrl-C is for us, and we end it
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
     connection = Connection(ours.detach())
@@ -162,64 +178,13 @@ def opened(engine: Chosen) -> Iterator[Ahead]:
         process.wait()
 
 
-def _asked_by(heard: Window | Skipped) -> Arrays:
-    return (heard.ecg, heard.rr) if isinstance(heard, Window) else FORGET
+def _asked_by(heard: Iterable[Heard]) -> list[Arrays]:
+    return [
+        (each.ecg, each.rr) if isinstance(each, Window) else FORGET
+        for each in heard
+        if isinstance(each, Window | Skipped)
+    ]
 
 
 def _gone() -> ConfigError:
     return ConfigError("the network's process was killed, perhaps for want of memory: the same command goes on")
-
-
-class _OverError(Exception):
-    """Who asked is gone, or has all."""
-
-
-@contextmanager
-def _talking() -> Iterator[None]:
-    """Around what is said and heard alone: an engine's OSError is another matter."""
-    try:
-        yield
-    except (EOFError, OSError):
-        raise _OverError from None
-
-
-def _serve(connection: Connection, backend: str, model: str) -> None:
-    def say(value: Any) -> None:
-        with _talking():
-            connection.send(value)
-
-    try:
-        with open_backend(backend, find_model(model)) as engine:
-            say("open")
-            while True:
-                say(_answered(engine, connection))
-    except EngineError as error:
-        say(error)
-    except OSError as error:
-        say(EngineError(f"engine {backend}: {error}"))
-
-
-def _answered(engine: Backend, connection: Connection) -> Any:
-    while isinstance(asked := _heard_on(connection), dict):
-        engine.states = asked  # type: ignore[attr-defined]  # it has some, or none would have been put away
-    if isinstance(asked, str):
-        return getattr(engine, "states", None)
-    return Stacked.of([_answer(engine, inputs) for inputs in asked.each()])
-
-
-def _heard_on(connection: Connection) -> Any:
-    with _talking():
-        return connection.recv()
-
-
-def _answer(engine: Backend, inputs: Arrays) -> Arrays:
-    if not inputs:
-        engine.forget()
-        return FORGET
-    return engine.infer(*inputs)
-
-
-def main() -> None:
-    fileno, *named = sys.argv[1:]
-    with suppress(_OverError):
-        _serve(Connection(int(fileno)), *named)

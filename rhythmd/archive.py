@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import chain
@@ -19,16 +19,16 @@ from daemon.config import Config
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Judge
-from engines.backend import Backend, open_backend
-from engines.model import Model
+from engines.backend import open_backend
 from rhythmd import unfinished
-from rhythmd.ahead import Ahead, Pace
+from rhythmd.ahead import Ahead, Beforehand, Pace
 from rhythmd.ahead import opened as opened_ahead
 from rhythmd.analysis import Hearing, Said, Source, blocks, write_alerts, write_annotations, write_whole
 from rhythmd.batch.figures import figures
 from rhythmd.batch.files import Files, files_of
 from rhythmd.evaluation.store import Maker
 from rhythmd.recording import RecordError, Recording, find
+from rhythmd.together import Bulk
 from rhythmd.unfinished import Unfinished
 
 PUT_AWAY_S = 10.0
@@ -96,14 +96,13 @@ class Held:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._stack = ExitStack()
-        self._engine: Backend | None = None
+        self._engine: Bulk | None = None
 
-    def engine(self) -> Backend:
+    def engine(self) -> Bulk:
         """One that remembers nothing. Raises EngineError."""
         if self._engine is None:
-            chosen = self._config.engine
-            self._engine = self._stack.enter_context(open_backend(chosen.backend, find_model(chosen.model)))
-        self._engine.forget()
+            self._engine = self._stack.enter_context(_opened(self._config))
+        self._engine.engine.forget()
         return self._engine
 
     def close(self) -> None:
@@ -167,7 +166,7 @@ def place(job: Job, name: str, results: Sequence[bytes]) -> None:
 def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, held: Held | None) -> Findings | None:
     model = find_model(job.config.engine.model)
     ahead = job.ahead and recording.samples / recording.rate_hz >= LONG_S
-    with opened_ahead(job.config.engine) if ahead else _opened(job.config, model, held) as engine:
+    with opened_ahead(job.config.engine) if ahead else _beforehand(job.config, held) as engine:
         judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
         begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
         try:
@@ -176,8 +175,17 @@ def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, held:
             raise _unwritable(job, error) from None
 
 
-def _opened(config: Config, model: Model, held: Held | None) -> AbstractContextManager[Backend]:
-    return nullcontext(held.engine()) if held else open_backend(config.engine.backend, model)
+@contextmanager
+def _opened(config: Config) -> Iterator[Bulk]:
+    model = find_model(config.engine.model)
+    with open_backend(config.engine.backend, model) as engine:
+        yield Bulk(engine, model)
+
+
+@contextmanager
+def _beforehand(config: Config, held: Held | None) -> Iterator[Beforehand]:
+    with nullcontext(held.engine()) if held else _opened(config) as bulk:
+        yield Beforehand(bulk)
 
 
 def _unwritable(job: Job, error: OSError) -> RecordError:
@@ -185,12 +193,12 @@ def _unwritable(job: Job, error: OSError) -> RecordError:
 
 
 def _hear(
-    recording: Source, begun: Unfinished, engine: Backend, path: Path, key: dict[str, Any], watch: Watch
+    recording: Source, begun: Unfinished, engine: Ahead | Beforehand, path: Path, key: dict[str, Any], watch: Watch
 ) -> Findings | None:
     """All of it, from what was put away or from the beginning; None if it was stopped."""
     at = unfinished.load(path, key, engine) or begun
     findings = at.findings
-    pace = Pace(at.hearing, engine if isinstance(engine, Ahead) else None)
+    pace = Pace(at.hearing, engine)
     hour_samples = 3600 * recording.rate_hz
     watch.heard(at.next / hour_samples)
     put_away_s = monotonic()

@@ -19,7 +19,7 @@ from dsp.chain import Chain
 from dsp.signal import Block, Window
 from engines.backend import open_backend
 from engines.errors import EngineError
-from rhythmd import ahead, archive
+from rhythmd import ahead, archive, together
 from rhythmd.analysis import BLOCK_S, Skipped
 from rhythmd.archive import Job, Watch, do
 from rhythmd.recording import shipped
@@ -98,7 +98,7 @@ def test_what_is_stacked_comes_out_as_it_was(order):
     asked = [
         (np.full((1, 3), place), np.full((1, 5), -place)) if each == "w" else () for place, each in enumerate(order)
     ]
-    found = list(pickle.loads(pickle.dumps(ahead.Stacked.of(asked))).each())
+    found = list(pickle.loads(pickle.dumps(together.Stacked.of(asked))).each())
     assert [len(each) for each in found] == [len(each) for each in asked]
     for arrays, wanted in zip(found, asked, strict=True):
         for one, other in zip(arrays, wanted, strict=True):
@@ -109,12 +109,12 @@ def test_answers_to_as_much_as_is_asked_ahead_fit_into_a_socket():
     """Or both would write and neither read. 200 ms is the shortest interval, so that a block has so many."""
     windows = (ahead.AHEAD_BLOCKS + 1) * BLOCK_S * 5
     answers = [(np.zeros((1, 3), np.float32), np.zeros((1, 5), np.float32))] * windows
-    assert len(pickle.dumps(ahead.Stacked.of(answers))) < 100_000
+    assert len(pickle.dumps(together.Stacked.of(answers))) < 100_000
 
 
 def test_why_a_network_ended_is_told_also_when_it_no_longer_listens():
     ours, theirs = Pipe()
-    for said in ("open", ahead.Stacked.of([()]), EngineError("the GPU has fallen off the bus")):
+    for said in ("open", together.Stacked.of([()]), EngineError("the GPU has fallen off the bus")):
         theirs.send(said)
     theirs.close()
     other = ahead.Ahead(ours)

@@ -1,7 +1,8 @@
 """Weights in, ONNX and manifest out: `python -m training.export RUN --version 1.0`.
 
 The graph is written node by node from a plain `weights.npz`, so it is exactly what we mean on every version of every
-exporter, and needs no PyTorch. Batch normalisation is folded into the convolutions here.
+exporter, and needs no PyTorch. Batch normalisation is folded into the convolutions here. Beside it lies the same
+network for many windows at once (`training.batch`).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def in_phases(kernel: NDArray[np.float32], stride: int, reach: int) -> tuple[NDA
     return phased, (-first, last)
 
 
-class _Graph:
+class Graph:
     """Nodes and constants, collected in the order in which they run."""
 
     def __init__(self, weights: Weights) -> None:
@@ -160,16 +161,21 @@ class _Graph:
         always[0, :, :beats, width] = self._weights["recall.age"] / THERE
         always[0, :, beats, :width], always[0, :, beats, width + 1 :] = self._weights["recall.nothing"]
         always[0, :, beats, width] = 1
-        before = self.node("Add", [BEATS_IN, self.constant("always", always)], "before")
+        before = self.node("Add", [self.remembered(fresh, layout), self.constant("always", always)], "before")
         scores = self.node("MatMul", [before, self.shaped(asked, (1, views, -1, 1))], "scores")
         shares = self.node("Softmax", [self.shaped(scores, (1, views, 1, -1))], "shares", axis=3)
         recalled = self.shaped(self.node("MatMul", [shares, before], "recalled"), (1, -1))
         differs = self.node("Abs", [self.node("Sub", [fresh, recalled], "difference")], "differs")
-        self.remember(self.shaped(fresh, (1, views, 1, -1)), beats)
+        self.remember(fresh, layout)
         return [recalled, differs]
 
-    def remember(self, fresh: str, beats: int) -> None:
+    def remembered(self, fresh: str, layout: Layout) -> str:  # noqa: ARG002 - where there are several windows it counts
+        """The table for this window."""
+        return BEATS_IN
+
+    def remember(self, fresh: str, layout: Layout) -> None:
         """The table with a new first row and the last beat forgotten, or as it was when there is no beat."""
+        row, beats = self.shaped(fresh, (1, POINTS_OF_VIEW, 1, -1)), layout.recalled
         is_beat = self.cut(RR_INPUT, RR_FEATURES - 1, RR_FEATURES, 1, "is_beat")
         stay = np.diag([*[1.0] * beats, 0.0]).astype(np.float32)
         move = np.diag([*[1.0] * (beats - 1), 0.0], -1).astype(np.float32)
@@ -177,7 +183,7 @@ class _Graph:
         goes = self.node("Add", [self.constant("stay", stay), change], "goes")
         old = self.node("MatMul", [goes, BEATS_IN], "old")
         first = self.constant("first", np.eye(1, beats + 1, dtype=np.float32).reshape(1, 1, -1, 1))
-        new = self.node("Mul", [self.node("Mul", [is_beat, first], "where"), fresh], "new")
+        new = self.node("Mul", [self.node("Mul", [is_beat, first], "where"), row], "new")
         self.node("Add", [old, new], BEATS_OUT)
 
     def heads(self, hidden: str) -> None:
@@ -203,7 +209,7 @@ class _Graph:
 
 
 def weighed(weight: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
-    """The weights of `weigh` for what `_Graph.recall` gives: all values, then all differences, zeros at the keys."""
+    """The weights of `weigh` for what `Graph.recall` gives: all values, then all differences, zeros at the keys."""
     width = layout.likened // POINTS_OF_VIEW
     recalled = weight[:, layout.seen :].reshape(-1, POINTS_OF_VIEW, 2, width).transpose(0, 2, 1, 3)
     padded = np.pad(recalled, ((0, 0), (0, 0), (0, 0), (width + 1, 0)))
@@ -215,10 +221,9 @@ def table(layout: Layout) -> tuple[int, ...]:
     return 1, POINTS_OF_VIEW, layout.recalled + 1, 2 * (layout.likened // POINTS_OF_VIEW) + 1
 
 
-def build(weights: Weights) -> onnx.ModelProto:
-    """The network with these weights, batch 1."""
-    layout, graph = layout_of(weights), _Graph(weights)
-    maps = [INPUT]
+def add_network(graph: Graph, weights: Weights) -> None:
+    """The whole network, from the inputs to the heads."""
+    layout, maps = layout_of(weights), [INPUT]
     for index, (stride, group, over) in enumerate(zip(layout.strides, layout.grouping, layout.shortcuts, strict=True)):
         shortcut = maps[-over] if over else ""
         maps.append(graph.conv(maps[-1], shortcut, f"trunk.{index}", stride, group))
@@ -228,22 +233,38 @@ def build(weights: Weights) -> onnx.ModelProto:
     see[:, at_r] = see[:, at_r].reshape(-1, 2, channels).transpose(0, 2, 1).reshape(-1, 2 * channels)
     seen = graph.linear(graph.pooled(maps[-1], layout), "see", see, weights["see.bias"])
     seen = graph.node("Relu", [seen], "seen")
-    inputs: dict[str, tuple[int, ...]] = {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
-    outputs: dict[str, tuple[int, ...]] = {name: (1, len(labels)) for name, labels in HEADS.items()}
     known, weight = seen, weights["weigh.weight"]
     if layout.recalled:
         known = graph.node("Concat", [seen, *graph.recall(seen, layout)], "known", axis=1)
         weight = weighed(weight, layout)
-        inputs[BEATS_IN] = outputs[BEATS_OUT] = table(layout)
     hidden = graph.linear(known, "weigh", weight, weights["weigh.bias"])
     hidden = graph.node("Relu", [hidden], "hidden")
     graph.heads(hidden)
-    ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in tensors.items()]
-        for tensors in (inputs, outputs)
-    ]
+
+
+Shapes = dict[str, tuple[int | str, ...]]
+"""Of tensors, by name. A name in a shape is a length that is known when the network is asked."""
+
+
+def build(weights: Weights) -> onnx.ModelProto:
+    """The network with these weights, batch 1."""
+    layout, graph = layout_of(weights), Graph(weights)
+    add_network(graph, weights)
+    inputs: Shapes = {INPUT: (1, 1, 1, WINDOW_SAMPLES), RR_INPUT: (1, RR_FEATURES)}
+    outputs: Shapes = {name: (1, len(labels)) for name, labels in HEADS.items()}
+    if layout.recalled:
+        inputs[BEATS_IN] = outputs[BEATS_OUT] = (*table(layout),)
+    return model_of(graph, inputs, outputs)
+
+
+def model_of(graph: Graph, inputs: Shapes, outputs: Shapes, places: Shapes | None = None) -> onnx.ModelProto:
+    """Inputs and outputs are float32; `places` are further inputs, int64."""
+    kinds = ((inputs, TensorProto.FLOAT), (places or {}, TensorProto.INT64), (outputs, TensorProto.FLOAT))
+    reads, points, answers = (
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in tensors.items()] for tensors, kind in kinds
+    )
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "rhythmd", *ends, graph.constants),
+        helper.make_graph(graph.nodes, "rhythmd", reads + points, answers, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="rhythmd",
@@ -319,7 +340,11 @@ def main() -> None:
         weights = {name: value.astype(np.float32) for name, value in file.items()}
     if arguments.offsets:
         weights |= {f"offset.{head}": offset for head, offset in mean_offsets(arguments.offsets).items()}
+    from training import batch  # which is built upon this
+
     manifest = write(weights, arguments.output, arguments.version)
+    if layout_of(weights).recalled:
+        batch.write(weights, arguments.output)
     size_mb = arguments.output.stat().st_size / 1e6
     print(f"{arguments.output}: {size_mb:.2f} MB, sha256 {manifest.sha256[:8]}...")
 

@@ -18,12 +18,14 @@ import numpy as np
 from daemon.app import find_model
 from daemon.config import Config
 from engines.backend import open_backend
-from rhythmd.analysis import analyze, rhythm_changes
+from rhythmd.ahead import analyze
+from rhythmd.analysis import rhythm_changes
 from rhythmd.evaluation import plots, store
 from rhythmd.evaluation.job import EvaluationError, Job
 from rhythmd.evaluation.plots import Strip
 from rhythmd.evaluation.report import Cell, Figure, Report, Row, Section, Table, number, percent
 from rhythmd.recording import Recording
+from rhythmd.together import Bulk
 
 RATE_HZ, COUNTS_PER_MV = 300.0, 1000.0
 LABELS = {"N": "normal", "A": "atrial fibrillation", "O": "other rhythm", "~": "too noisy"}
@@ -101,9 +103,10 @@ def _analyze(task: tuple[Config, dict[str, np.ndarray]]) -> dict[str, str]:
     model = find_model(config.engine.model)
     found = {}
     with open_backend(config.engine.backend, model) as backend:
+        bulk = Bulk(backend, model)
         for name, counts in signals.items():
             recording = Recording(name, "ECG", RATE_HZ, counts.astype(float), COUNTS_PER_MV)
-            analysis = analyze(recording, backend, model.manifest.heads, config.alerts)
+            analysis = analyze(recording, bulk, model.manifest.heads, config.alerts)
             found[name] = rhythm_changes(analysis.episodes)[-1][1]
     return found
 

@@ -23,7 +23,9 @@ from dsp.resample import Rates
 from dsp.signal import Beat
 from engines.backend import open_backend
 from rhythmd import analysis
+from rhythmd.ahead import analyze
 from rhythmd.recording import RecordError, duration_s, read
+from rhythmd.together import Bulk
 
 SIGNALS = {".hea", ".dat", ".mat"}
 
@@ -121,7 +123,7 @@ def _analyze(task: tuple[Path, Path, Config, Maker]) -> str | None:
         return str(error)
     model = find_model(config.engine.model)
     with open_backend(config.engine.backend, model) as backend:
-        found = analysis.analyze(recording, backend, model.manifest.heads, config.alerts)
+        found = analyze(recording, Bulk(backend, model), model.manifest.heads, config.alerts)
     beats = ((beat.r_peak, beat.beat) for beat in found.beats)
     analysis.write_annotations(beats, found.episodes, recording, folder)
     analysis.write_alerts(found.alerts, recording, folder)
