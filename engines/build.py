@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines import plans
+from engines import plans, shelf
 from engines.errors import EngineError
 from engines.examples import Example
 from engines.half import to_half
@@ -79,7 +79,7 @@ def build_classic(
 def _store(plan: bytes, model: Model, facts: Facts, began: float, folder: Path | None) -> Plan:
     now, took_s = datetime.now(timezone.utc), round(time.monotonic() - began, 1)
     sidecar = Sidecar(facts, model.id, hashlib.sha256(plan).hexdigest(), now, took_s)
-    return plans.store_plan(plan, sidecar, folder)
+    return shelf.store_plan(plan, sidecar, folder)
 
 
 def _build(network_file: bytes, model: Model, facts: Facts, tell: Tell, calibrator: Any = None) -> bytes:
@@ -184,7 +184,7 @@ class _Timings:
 
     def keep(self) -> None:
         timings = bytes(self._config.get_timing_cache().serialize())
-        plans.write(self._path, hashlib.sha256(timings).digest() + timings)
+        shelf.write(self._path, hashlib.sha256(timings).digest() + timings)
 
 
 def _monitor(trt: Any, tell: Tell) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engines import plans
+from engines import plans, shelf
 from engines.errors import EngineError
 from engines.examples import FEWEST_TO_CALIBRATE, Example, check, need_every_class, spread
 from engines.int8 import EACH, feeds
@@ -62,6 +62,6 @@ def _calibrator(trt: Any, addresses: Iterator[dict[str, int]], cache: Path, *, c
             return None if calibrates else cache.read_bytes()
 
         def write_calibration_cache(self, found: Any, *_: Any) -> None:
-            plans.write(cache, bytes(found))
+            shelf.write(cache, bytes(found))
 
     return Calibrator()

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import plans
+from engines import plans, shelf
 from engines.errors import EngineError
 from engines.examples import FEWEST_TO_CALIBRATE, Example, check, counts, need_every_class, spread
 from engines.half import read_graph, replace_nodes
@@ -77,7 +77,7 @@ def find_scales(model: Model) -> Scales:
 
 
 def keep_scales(scales: Scales, path: Path) -> None:
-    plans.write(path, msgspec.json.format(msgspec.json.encode(scales)) + b"\n")
+    shelf.write(path, msgspec.json.format(msgspec.json.encode(scales)) + b"\n")
 
 
 def feeds(model: Model, examples: Sequence[Example], chosen: Sequence[int]) -> Iterator[dict[str, np.ndarray]]:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import plans
+from engines import plans, shelf
 from engines.backend import open_backend
 from engines.examples import UNKNOWN, Example, answers, check
 from engines.model import Manifest, Model
@@ -48,7 +48,7 @@ def verify(
         reference=f"onnxruntime {onnxruntime.__version__}, FP32",
         made=datetime.now(timezone.utc),
     )
-    plans.store_verdict(plan, verdict)
+    shelf.store_verdict(plan, verdict)
     return verdict
 
 

@@ -21,7 +21,7 @@ MAY_IMPORT = {
 WAITING = {"serial", "socket", "threading", "queue", "time", "logging", "zmq", "subprocess", "asyncio", "onnxruntime"}
 TOOLS = {
     f"engines/{name}.py"
-    for name in ("build", "classic", "energy", "examples", "half", "int8", "timing", "torch_timing", "verify")
+    for name in ("build", "classic", "energy", "examples", "half", "int8", "shelf", "timing", "torch_timing", "verify")
 }
 """Of `rhythmd engine`, never loaded by the daemon: a test below holds them to that."""
 PURE = ["dsp/*.py", "daemon/links/*.py", *(f"daemon/{name}.py" for name in ("clock", "history", "rules", "alerts"))]

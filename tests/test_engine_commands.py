@@ -20,7 +20,8 @@ from engines.energy import conditions, open_meter
 from engines.errors import EngineError
 from engines.int8 import cached_path, calibrate, find_scales, keep_scales
 from engines.model import SHIPPED, load
-from engines.plans import cached_plans, find_plan, plans_of, read_plan, store_plan, store_verdict
+from engines.plans import cached_plans, find_plan, plans_of, read_plan
+from engines.shelf import store_plan, store_verdict
 from engines.timing import Timing, measure, pytorch, random_inputs, timed
 from rhythmd import labelled
 from rhythmd.commands import engine

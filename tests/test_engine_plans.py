@@ -21,9 +21,8 @@ from engines.plans import (
     find_plan,
     plans_of,
     read_plan,
-    store_plan,
-    store_verdict,
 )
+from engines.shelf import store_plan, store_verdict
 from engines.verdict import Agreement, Verdict
 
 ORIN = Device("Orin", "8.7", "10.3.0")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from daemon.messages import Alert, Beat, Status
-from engines import plans
+from engines import plans, shelf
 from engines.model import SHIPPED, load
 from rhythmd import patient, rehearsal
 from rhythmd.player import Player
@@ -70,7 +70,7 @@ def foreign(plan, **device):
     facts = msgspec.structs.replace(
         plan.sidecar.facts, device=msgspec.structs.replace(plan.sidecar.facts.device, **device)
     )
-    plans.store_plan(plan.path.read_bytes(), msgspec.structs.replace(plan.sidecar, facts=facts))
+    shelf.store_plan(plan.path.read_bytes(), msgspec.structs.replace(plan.sidecar, facts=facts))
     plan.path.with_name(f"{plan.path.name}.json").unlink()
 
 
@@ -78,8 +78,8 @@ def replaced(plan, content):
     """Other bytes under a sidecar and a verdict that vouch for them."""
     digest = hashlib.sha256(content).hexdigest()
     verdict = msgspec.structs.replace(plan.verdict, plan_sha256=digest)
-    plans.store_plan(content, msgspec.structs.replace(plan.sidecar, plan_sha256=digest))
-    plans.store_verdict(plan, verdict)
+    shelf.store_plan(content, msgspec.structs.replace(plan.sidecar, plan_sha256=digest))
+    shelf.store_verdict(plan, verdict)
 
 
 SPOILED = {  # what was done to a good plan -> what the log says of it

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from engines import plans
+from engines import plans, shelf
 from engines.backend import open_backend
 from engines.build import build_plan
 from engines.energy import conditions
@@ -60,7 +60,7 @@ def run(model: Model, args: argparse.Namespace) -> int:
         for timing in _timings(model, args, report.device, progress):
             report.timings.append(timing)
             if args.output:
-                plans.write(args.output, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+                shelf.write(args.output, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
             if not args.json:
                 progress.done()
                 print(row(timing), flush=True)

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 import msgspec
 
-from engines import plans
+from engines import plans, shelf
 from engines.build import PRECISIONS, build_classic, build_plan
 from engines.errors import EngineError
 from engines.int8 import Scales, cached_path, calibrate, find_scales, keep_scales
@@ -79,7 +79,7 @@ def _best(
         return tried, None
     best = min(passing, key=lambda candidate: candidate.p50_us or 0.0)
     assert best.plan is not None
-    return tried, plans.store_sidecar(best.plan.path, best.plan.sidecar, built=datetime.now(timezone.utc))
+    return tried, shelf.store_sidecar(best.plan.path, best.plan.sidecar, built=datetime.now(timezone.utc))
 
 
 def _verified(
