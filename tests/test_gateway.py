@@ -176,6 +176,7 @@ def test_one_subscriber_follows_all_patches_or_one_and_each_is_answered_alone(tm
 
         until(ward, all_are_lost)
         with Subscriber(place.address, topics, patch="bed-2") as one:
+            until(one, lambda each: isinstance(each.message, Status) and each.message.calling)
             assert main(["ack", *connect, "--silence", "60", "--patch", "bed-2"]) == 0
             came = until(one, lambda each: isinstance(each.message, Status) and not each.message.calling)
         assert {each.message.patch for each in came} == {"bed-2"}
