@@ -55,6 +55,10 @@ class Condition(Enum):
     STORAGE = "storage_failing"
 
 
+SURE = 0.7
+"""From this probability on a beat is one that later ones are compared with."""
+
+
 class Judge:
     """One patch's beats, rhythm and alerts, from the first sample on."""
 
@@ -182,10 +186,16 @@ class Judge:
             return None
         label = max(probabilities, key=probabilities.__getitem__)
         letter, probability, ventricular = LETTERS[label], probabilities[label], probabilities["ventricular"]
+        told = letter, probability
         if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
             letter, probability, ventricular = "Q", 0.0, 0.0
         elif letter == "S" and self._explained_by_af(probability, probabilities["normal"]):
             letter, probability = "N", probabilities["normal"]
+        elif letter == "V" and self._shapes.conducted:
+            label = max(("normal", "supraventricular"), key=probabilities.__getitem__)
+            letter, probability = LETTERS[label], probabilities[label]
+        if letter != "Q" and told[1] > SURE:
+            self._shapes.surely(told[0])
         slight = letter != "Q" and self._shapes.slight
         if not slight:
             self._quiet_since = max(self._quiet_since, window.beat.r_peak)

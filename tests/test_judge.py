@@ -23,8 +23,8 @@ UNFIT = [fitness for fitness in Fitness if fitness is not Fitness.GOOD]
 NO_SIGNAL = [fitness for fitness in UNFIT if fitness is not Fitness.NOISY]
 
 
-_WAVES = np.sin(np.arange(1000) / 10.0).astype(np.float32).reshape(1, 1, 1, 1000)
-"""What every window looks like: the network's word alone says what it is."""
+_WAVES, _OTHER = (np.sin(np.arange(1000) / length).astype(np.float32).reshape(1, 1, 1, 1000) for length in (10.0, 3.0))
+"""What every window looks like, and one in which the network may see a ventricular beat: its word says what it is."""
 
 
 class Told:
@@ -52,12 +52,13 @@ class Told:
     def forget(self):
         self.forgot += 1
 
-    def beats(self, count: int, rr_s=0.8, missing=0.0, **answer) -> Told:
+    def beats(self, count: int, rr_s=0.8, missing=0.0, looks=None, **answer) -> Told:
+        usual = _OTHER if answer.get("ventricular") else _WAVES
         for interval_s in ([*rr_s] * count)[:count] if isinstance(rr_s, list) else [rr_s] * count:
             self.r_peak += round(interval_s * RATE_HZ)
             self.at, self.answer = self.r_peak + 150, answer
             beat = Beat(self.r_peak, self.at, interval_s if self.letters else None)
-            self._window(beat, missing)
+            self._window(beat, missing, usual if looks is None else looks)
         return self
 
     def silence(self, seconds, missing=0.0, **answer) -> Told:
@@ -72,10 +73,8 @@ class Told:
         self.hears(self.judge.quality(Quality(fitness, self.at)))
         return self
 
-    def _window(self, beat, missing) -> None:
-        self.hears(
-            self.judge.window(Window(self.at, beat, _WAVES, 1.0, missing, self.fitness, np.zeros(0, np.float32)))
-        )
+    def _window(self, beat, missing, ecg=_WAVES) -> None:
+        self.hears(self.judge.window(Window(self.at, beat, ecg, 1.0, missing, self.fitness, np.zeros(0, np.float32))))
 
     def hears(self, told) -> None:
         self.out += [each for each in told if not isinstance(each, Episode)]
@@ -105,6 +104,36 @@ def test_a_beat_with_half_of_its_window_missing_is_not_classified():
     told = Told().beats(1, ventricular=1.0, missing=0.5).beats(1, ventricular=1.0, missing=0.51)
     assert told.letters == "VQ"
     assert told.out[1].probability == 0.0
+
+
+def between(share):
+    """Neither as the one nor as the other."""
+    return (1 - share) * _WAVES + share * _OTHER
+
+
+def test_a_beat_that_looks_as_the_normal_ones_do_is_not_ventricular():
+    likely = {"ventricular": 0.6, "supraventricular": 0.3}
+    told = Told().beats(3).beats(1, looks=_WAVES, **likely).beats(1, looks=_WAVES, ventricular=0.6, normal=0.3)
+    assert told.letters == "NNNSN"
+    assert [each.probability for each in told.out[3:]] == [0.3, 0.3]
+    assert Told().beats(3).beats(1, looks=_OTHER, **likely).letters == "NNNV"
+    assert Told().beats(3, normal=0.6).beats(1, looks=_WAVES, **likely).letters == "NNNV", "no normal one was sure"
+    assert Told().beats(3).beats(1, looks=-_WAVES, **likely).letters == "NNNV"
+
+
+def test_unless_it_looks_still_more_as_a_ventricular_one_did():
+    likely, looks = {"ventricular": 0.6}, between(0.15)
+    assert Told().beats(3).beats(1, looks=looks, **likely).letters == "NNNN"
+    told = Told().beats(3).beats(1, looks=between(0.5), ventricular=0.9).beats(1, looks=looks, ventricular=0.9)
+    assert told.letters == "NNNVN", "a sure one is also compared"
+    assert told.beats(1, looks=looks, **likely).letters == "NNNVNV", "and remembered as what the network calls it"
+
+
+def test_what_normal_beats_look_like_is_forgotten_with_the_session():
+    told = Told().beats(3)
+    told.hears(told.judge.skipped(told.at, told.at + 5000))
+    told.at = told.r_peak = told.at + 5000
+    assert told.beats(1, looks=_WAVES, ventricular=0.6).letters == "NNNV"
 
 
 IRREGULAR_S = np.random.default_rng(1).uniform(0.5, 1.1, 60).round(2).tolist()
