@@ -85,6 +85,19 @@ def test_what_stands_open_is_told_though_a_status_comes_before_it(house, address
         assert late.mark.serial == 2
 
 
+def test_a_mark_does_not_go_back_for_what_stands_open(house, address):
+    house.opens("asystole", "a-1")
+    house.opens("lead_off", "a-2")
+    house.closes("lead_off", "a-2")
+    with Subscriber(address, ("alert.", "status")) as late:
+        while late.mark is None:
+            house.status()
+            late.receive(timeout_s=0.05)
+        house.publisher.welcome()
+        assert [each.message.id for each in received(late) if each.topic == "alert.asystole"] == ["a-1"]
+        assert late.mark.serial == 3
+
+
 def test_whoever_was_there_is_told_nothing_twice_when_another_joins(house, address):
     with join(house, address, "alert.", "status") as early:
         house.opens("lead_off", "a-1")
