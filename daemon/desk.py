@@ -36,7 +36,7 @@ class Desk:
         for client, *frames in self._requests():
             try:
                 answer = self._answer(frames)
-            except (msgspec.DecodeError, ValueError) as error:  # ValidationError is a DecodeError
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValidationError is a DecodeError
                 self.refused += 1
                 answer = [msgspec.json.encode(Answer(ledger=self._ledger.id, error=str(error)))]
             try:
@@ -61,7 +61,8 @@ class Desk:
         return [msgspec.json.encode(Answer(ledger=self._ledger.id, error=error))]
 
     def _page(self, request: Since) -> list[bytes]:
-        same = request.ledger in (None, self._ledger.id) and request.serial <= self._ledger.newest
+        given = max(self._ledger.newest, self._ledger.numbers.given("serial"))  # and perhaps lost by a full disk
+        same = request.ledger in (None, self._ledger.id) and request.serial <= given
         page = self._ledger.since(request.serial if same else 0, request.topics, most=ENTRIES_A_PAGE)
         answer = Answer(ledger=self._ledger.id, upto=page.upto, more=page.more)
         return [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -47,10 +48,9 @@ def read_clients(folder: Path) -> dict[bytes, str]:
     """Who may connect: public key -> name. A file that holds no key lets nobody in."""
     found = {}
     for path in sorted((folder / CLIENTS).glob(f"*{SUFFIX}")):
-        key = path.read_bytes().strip()
-        if len(key) == KEY_BYTES:
-            found[key] = path.name.removesuffix(SUFFIX)
-    return found
+        with suppress(OSError):
+            found[path.read_bytes().strip()] = path.name.removesuffix(SUFFIX)
+    return {key: name for key, name in found.items() if len(key) == KEY_BYTES}
 
 
 def write_private(path: Path, content: bytes) -> None:

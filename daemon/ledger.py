@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ RESERVED = 256
 the disk. Up to so many are skipped after a crash."""
 
 MOST_WAITING = 10_000
-PRUNED_AT_ONCE, FREED_AT_ONCE = 500, 100
+PRUNED_AT_ONCE, FREED_AT_ONCE, LOOKED_AT = 500, 100, 1000
 SCHEMA = """
 create table if not exists about (ledger text not null);
 insert into about select lower(hex(randomblob(16))) where not exists (select 1 from about);
@@ -75,6 +75,10 @@ class Numbers:
             except sqlite3.Error:
                 self.unwritten = True
         return number
+
+    def given(self, name: str) -> int:
+        """No higher one was."""
+        return self._upto.get(name, 0)
 
     def write(self) -> None:
         """All of them, in a transaction of the ledger's."""
@@ -195,14 +199,15 @@ class Ledger:
         """Entries after `serial` whose topic begins with one of `topics`, at most `most` of them."""
         try:
             rows = self._db.execute(
-                "select serial, topic, payload from entry where serial > ? order by serial", (serial,)
-            )
-            stored = [Entry(*row) for row in _first(rows, most + 1, topics)]
+                "select serial, topic, payload from entry where serial > ? order by serial limit ?", (serial, LOOKED_AT)
+            ).fetchall()
         except sqlite3.Error as error:
-            log.warning("alerts cannot be read back: %s", error)
-            stored = []
+            raise ValueError(f"alerts cannot be read back: {error}") from None
+        stored = [Entry(*row) for row in rows if row[1].startswith(topics)]
         waiting = [entry for entry in self._waiting if entry.serial > serial and entry.topic.startswith(topics)]
         found = [*stored, *waiting]
+        if len(rows) == LOOKED_AT and len(stored) <= most:
+            return Page(tuple(stored), rows[-1][0], more=True)
         if len(found) > most:
             return Page(tuple(found[:most]), found[most - 1].serial, more=True)
         return Page(tuple(found), max(serial, self.newest), more=False)
@@ -233,17 +238,6 @@ class Ledger:
             log.warning("old alerts cannot be removed: %s", error)
             return 0
         return gone
-
-
-def _first(
-    rows: Iterable[tuple[int, str, bytes]], most: int, topics: tuple[str, ...]
-) -> Iterator[tuple[int, str, bytes]]:
-    for row in rows:
-        if row[1].startswith(topics):
-            yield row
-            most -= 1
-            if not most:
-                return
 
 
 @contextmanager

@@ -79,6 +79,7 @@ class Publisher:
 
     def remember(self, key: str, frames: list[bytes]) -> None:
         """A late joiner who wants this topic gets these frames, as they were first sent."""
+        self.forget(key)  # it comes after all that was told before it
         self._state[f"{key}{self._of}"] = frames
 
     def forget(self, key: str) -> None:

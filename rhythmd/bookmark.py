@@ -20,9 +20,10 @@ class Bookmark:
     path: Path
 
     @classmethod
-    def of(cls, address: str) -> Bookmark:
-        """The bookmark of the daemon at `address`."""
-        return cls(state_directory() / f"listen-{re.sub('[^A-Za-z0-9]+', '-', address)}.json")
+    def of(cls, address: str, *narrowed: str) -> Bookmark:
+        """The bookmark of the daemon at `address`; of topics and a patch another one, for it passes over the others."""
+        name = " ".join([address, *sorted(narrowed)])
+        return cls(state_directory() / f"listen-{re.sub('[^A-Za-z0-9]+', '-', name)}.json")
 
     def read(self) -> Mark | None:
         """None where there is none, or nothing that can be read: then everything is told again."""

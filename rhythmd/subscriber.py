@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -20,10 +21,12 @@ from daemon.requests import Since, desk_of
 from rhythmd.desk import Access, Desk, DeskError, show_keys
 
 ADDRESS = "tcp://127.0.0.1:8251"
+Key = tuple[int, datetime, str | None]
 ALERTS = ("alert.", "event.")
 DURABLE = ("alert.", "event.", "answered")
 LONGEST_WAIT_S = 86_400.0
 QUEUED_MESSAGES = 10_000
+MOST_EARLY = 100_000
 ASK_AGAIN_S = 5.0
 
 
@@ -76,9 +79,10 @@ class Subscriber:
         self._ledger = since.ledger if isinstance(since, Mark) else None
         self._known = since.serial if isinstance(since, Mark) else since  # nothing up to here is missing
         self._joined = 0  # the ledger's newest when we joined: of what is older, what stands open is told as it is
+        self._first: Status | None = None  # until its patch tells another: by then all that stands was told
         self._fetch_due_s = float("inf") if since is None else 0.0
         self._ready: deque[Received] = deque()
-        self._early: dict[int, None] = {}  # serials beyond `known` that were handed out all the same, oldest first
+        self._early: dict[Key, None] = {}  # beyond `known`, or from before we joined, and handed out; oldest first
         self._last: dict[tuple[str, str], Message] = {}  # of each topic that is not durable, and each patch
         self._context: zmq.Context[Any] = zmq.Context()
         try:
@@ -163,10 +167,10 @@ class Subscriber:
                 self._give_early(received, message)
 
     def _give_early(self, received: Received, message: Durable) -> None:
-        if message.serial in self._early:
+        if _key(message) in self._early:
             return
-        self._early[message.serial] = None
-        if len(self._early) > QUEUED_MESSAGES:
+        self._early[_key(message)] = None
+        if len(self._early) > MOST_EARLY:
             del self._early[next(iter(self._early))]
         self._give(received)
 
@@ -174,7 +178,10 @@ class Subscriber:
         """Whether the daemon's ledger has anything that did not come."""
         if self._known is None:  # just joined: nothing is reached, for a status may come before what stands open
             self._ledger, self._known, self._joined = status.ledger, status.serial, status.serial
+            self._first = status
             return
+        if self._first and status.patch == self._first.patch and status.seq > self._first.seq:
+            self._first = None
         if self._ledger is None:
             self._ledger = status.ledger
         if status.ledger != self._ledger or status.serial > self._known:
@@ -184,11 +191,13 @@ class Subscriber:
 
     def _reached(self, serial: int) -> None:
         behind = self.mark is not None and self.mark.ledger == self._ledger and self.mark.serial > serial
-        if self._ledger and not behind:
+        if self._ledger and not behind and not self._first:
             self.mark = Mark(self._ledger, serial)
 
     def _fetch(self) -> None:
         """Ask the desk for all after `known`; on failure, again later."""
+        if monotonic() < self._fetch_due_s < float("inf") and self._socket.poll(0):
+            return  # it did not answer just now: what waits is not to wait for it once more
         self._fetch_due_s = float("inf")
         more = True
         while more:
@@ -201,12 +210,17 @@ class Subscriber:
             for topic, payload in entries:
                 kind = type_of(topic)
                 message = kind and msgspec.json.decode(payload, type=kind)
-                if isinstance(message, Durable) and message.serial not in self._early:
+                if isinstance(message, Durable) and _key(message) not in self._early:
                     self._give(Received(topic, message))
             if answer.ledger != self._ledger:
                 self._early.clear()
-                self._joined = 0
+                self._joined, self._first = 0, None
             self._ledger, self._known, more = answer.ledger, answer.upto, answer.more
+
+
+def _key(message: Durable) -> Key:
+    """Another ledger has the same serials."""
+    return message.serial, message.utc, getattr(message, "id", None)
 
 
 def _covers(prefix: str, topics: tuple[str, ...]) -> bool:

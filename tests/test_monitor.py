@@ -330,11 +330,11 @@ def test_a_patch_that_begins_anew_begins_a_new_tape_and_keeps_the_strips():
             assert len(hello["wave"]["counts"]) == BLOCK
 
 
-def test_no_more_alerts_are_kept_than_a_page_can_show():
+def test_no_more_alerts_that_are_over_are_kept_than_a_page_can_show():
     with serving() as (bed, port):
         bed.wave()
         for number in range(150):
-            bed.alert("pause", f"p{number}")
+            bed.alert("pause", f"p{number}", end_sample=bed.sample)
         with looking(port) as (_, hello):
             assert [alert["id"] for alert in hello["alerts"]] == [f"p{number}" for number in range(50, 150)]
 

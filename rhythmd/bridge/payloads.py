@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from daemon.messages import SCHEMA, Alert, Answered, Message, Status
+from daemon.messages import SCHEMA, Alert, Answered, Durable, Message, Status
 
 Utc = Annotated[datetime, Meta(tz=True)]
 
@@ -84,7 +84,8 @@ def payload_of(
 
 def id_of(topic: str, message: Message) -> str:
     """Of the daemon's message: numbers may begin again with a new ledger, but not in the same millisecond."""
-    return f"{message.patch}:{topic}:{message.seq}:{round(1000 * message.utc.timestamp())}"
+    serial = f":{message.serial}" if isinstance(message, Durable) else ""
+    return f"{message.patch}:{topic}:{message.seq}{serial}:{round(1000 * message.utc.timestamp())}"
 
 
 def encode(payload: Struct) -> bytes:

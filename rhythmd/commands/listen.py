@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways of stopping are the same good end
     deadline_s = None if args.for_s is None else monotonic() + args.for_s
     address = reachable(args.connect)
-    kept = Bookmark.of(address) if args.since == LAST else None
+    narrowed = [*(args.topic or ()), *([f"patch {args.patch}"] if args.patch else ())]
+    kept = Bookmark.of(address, *narrowed) if args.since == LAST else None
     try:
         keys = read_keys(args.keys) if args.keys else None
         since = (kept.read() or 0) if kept else args.since

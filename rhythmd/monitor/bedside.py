@@ -107,7 +107,8 @@ class Bedside:
         is_of_now = self._tape and here and abs(alert.raised_s - self._tape.ends_s) < AFTER_S
         if is_of_now and before is None:
             self._uncut[alert.id] = alert
-        for beyond in list(self.alerts)[:-MOST_ALERTS]:
+        over = [each.id for each in self.alerts.values() if each.is_over]
+        for beyond in over[: max(0, len(self.alerts) - MOST_ALERTS)]:
             del self.alerts[beyond], self._told[beyond]
             self._uncut.pop(beyond, None)
             self._strips.pop(beyond, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from daemon.config import ConfigError
-from daemon.messages import Status
 from rhythmd.desk import Access
 from rhythmd.subscriber import Mark, Received, Subscriber
 
@@ -18,14 +17,12 @@ TURN_S = 0.5
 
 def follow(address: str, keys: Access | None, turn: Callable[[], None]) -> Iterator[Received]:
     """For ever. `turn` is called at least twice a second, also while no daemon is there."""
-    newest = None
-    with _subscriber(address, ("status",), None, keys) as first:
-        while newest is None:
-            received = first.receive(TURN_S)
-            newest = received and received.message
+    with _subscriber(address, ("alert.", "event.", "answered"), None, keys) as first:
+        while first.mark is None:  # what stands, however long ago it was told
+            if received := first.receive(TURN_S):
+                yield received
             turn()
-    assert isinstance(newest, Status)
-    since = Mark(newest.ledger, max(0, newest.serial - LOOK_BACK))
+    since = Mark(first.mark.ledger, max(0, first.mark.serial - LOOK_BACK))
     with _subscriber(address, TOPICS, since, keys) as subscriber:
         while True:
             if received := subscriber.receive(TURN_S):

@@ -30,6 +30,11 @@ class ShownAlert(Struct, frozen=True, kw_only=True):
     onset_utc: datetime
     answered_by: str = ""
 
+    @property
+    def is_over(self) -> bool:
+        """Nothing is to be seen or heard of it any more."""
+        return self.state == "closed" and (bool(self.answered_by) or not self.latching)
+
     @classmethod
     def of(cls, alert: Alert, rate_hz: float, answered_by: str) -> ShownAlert:
         return cls(

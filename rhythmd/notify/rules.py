@@ -97,7 +97,8 @@ def due(case: Case, rule: Rule, now_s: float, *, silent: bool) -> tuple[Case, li
     """Who is to be told by now, for the first time or again."""
     notices: list[Notice] = []
     silenced = silent and not case.breaks_silence
-    first = case.told == 0 and case.alert.action == "record"
+    over = case.alert.state == "closed" and case.answered_by is None  # before anybody was told
+    first = case.told == 0 and (case.alert.action == "record" or over)
     if silenced or not (first or case.calls) or now_s > case.began_s + 3600 * rule.give_up_h:
         return case, notices
     if case.told and rule.repeat_min and now_s >= case.next_repeat_s:
