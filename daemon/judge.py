@@ -30,9 +30,6 @@ RHYTHMS = {"atrial_fibrillation", "ventricular_fibrillation", "ventricular_tachy
 MOST_MISSING_OF_BEAT = 0.5
 """Of a window: with more, the beat is not classified."""
 
-NO_WAVES = 0.3
-"""Probability of ventricular fibrillation or tachycardia below which a line that is busy without beats is noise."""
-
 TECHNICAL = {
     Fitness.LEAD_OFF: "lead_off",
     Fitness.FLAT: "lead_off",  # skin is never so quiet
@@ -89,6 +86,7 @@ class Judge:
         self._noise = Noise(alerts.noise)
         self._quiet_since = start
         self._no_beat_s = alerts.asystole.no_beat_s
+        self._waves = alerts.ventricular_fibrillation.on_probability
 
     def window(self, window: Window) -> list[JudgedBeat | AlertEvent | Episode]:
         """Run the network on a window and decide what it means."""
@@ -104,6 +102,7 @@ class Judge:
         out: list[JudgedBeat | AlertEvent | Episode] = [beat] if beat else []
         if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
             self._quiet_since = window.at  # an electrode that was off has not stopped a heart
+            self._shapes = self._shapes if window.fitness is Fitness.LOST else Shapes()  # and may be on elsewhere now
         if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
         standing: set[str] = set()
@@ -154,19 +153,21 @@ class Judge:
         """
         self._engine.forget()
         self.history.break_off()
-        self._shapes = Shapes()
-        self._quiet_since = to
+        self._shapes, self._quiet_since = Shapes(), to
+        untold = to > gone and self.fitness is not Fitness.LOST and Condition.ABSENT not in self._conditions
         out = self.quality(Quality(Fitness.GOOD, to))
         if Condition.SILENT in self._conditions:
             return [*out, *self.condition(Condition.SILENT, holds=False, at=to)]
-        if to > gone and Condition.ABSENT not in self._conditions:
+        if untold:
             out += self._note("signal_lost", Finding(gone, end=to), gone)
         return out
 
     def _unreadable(self, moment: Moment, fitness: Fitness) -> float:
-        """The probability of noise. A line on which no beat was found for long, though much goes on, is such a one."""
+        """The probability of noise. A line on which no beat was found for long, though much goes on, is such a one,
+        unless it is told as fibrillation: asystole is withheld there, and one of the three must be told.
+        """
         silent = moment.at - moment.quiet_since >= self._no_beat_s * RATE_HZ
-        if fitness is Fitness.NOISY or (silent and is_busy(moment) and either(moment) < NO_WAVES):
+        if fitness is Fitness.NOISY or (silent and is_busy(moment) and either(moment) < self._waves):
             return 1.0
         return moment.rhythm["noise"]
 

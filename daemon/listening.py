@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from daemon.clock import Clock
 from daemon.messages import LinkCounts
 from daemon.patch import Patch
-from daemon.port import SILENT_READ_S, Reading
+from daemon.port import GATHER_S, SILENT_READ_S, Reading
 from dsp.chain import Chain
 from dsp.signal import Block, Quality, Window
 
@@ -77,12 +77,11 @@ class Listener:
     def _hear(self, data: bytes) -> Iterator[Block | Quality | Window | Skipped]:
         frames = self._decoder.feed(data)
         self._wait(self._undecoded_s(), connected=True)
-        if not frames:
-            return
         self._frames += len(frames)
-        self._battery_low = frames[-1].battery_low
+        self._battery_low = frames[-1].battery_low if frames else self._battery_low
         blocks = self._clock.place(frames, self._waited_s)
-        self._waited_s = self._silent_s = 0.0
+        self._waited_s = 0.0 if frames else self._waited_s
+        self._silent_s = 0.0 if blocks else self._silent_s + GATHER_S  # so long at least a reading waits for the next
         for block in blocks:
             if block.start != self._end:
                 yield from self._finish()

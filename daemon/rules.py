@@ -20,7 +20,10 @@ from dsp.signal import RATE_HZ
 from dsp.windows import R_INDEX
 
 MOST_MISSING = 0.25
-"""Of the last 4 s. With more, no beat seen does not mean that there was none."""
+"""Of the last 4 s. With more, no beat seen does not mean that there was none, until 4 s of what was there had none."""
+
+RECENT_SAMPLES = 20 * RATE_HZ
+"""So old may an interval be by which a rate is told: a dozen at 40/min, and none of another session an hour ago."""
 
 MOST_UNCOUNTED = 1.75
 """What since the last beat is so many times as large as beats are is no silent heart, but motion, or beats that the
@@ -72,7 +75,8 @@ class Asystole:
         else:  # the next window would have told, but the beat came first
             no_beat_s, end = moment.beat.rr_s or 0.0, moment.beat.r_peak
             onset = end - round(no_beat_s * RATE_HZ)
-        if no_beat_s < self._limits.no_beat_s or moment.missing > MOST_MISSING:
+        least_s = self._limits.no_beat_s
+        if no_beat_s < least_s or moment.missing > max(MOST_MISSING, 1 - least_s / no_beat_s):
             return None
         if either(moment) >= self._fibrillation.on_probability or is_busy(moment):
             return None
@@ -161,13 +165,16 @@ class ExtremeRate:
 
     def __call__(self, moment: Moment) -> Finding | None:
         limits = self._limits
-        intervals = moment.history.intervals(limits.beats, self._asystole.no_beat_s)
-        if intervals is None:
+        newest = moment.history.newest(2 * limits.beats)  # some of which came after a loss
+        known = [(beat.rr_s, beat.r_peak) for beat in newest if beat.rr_s and beat.r_peak > moment.at - RECENT_SAMPLES]
+        counted = [pair for pair in known if pair[0] < self._asystole.no_beat_s][: limits.beats - 1]
+        if len(counted) < limits.beats - 1:
             return self._standing
+        intervals = [rr_s for rr_s, _ in counted]
         rate_bpm = 60.0 / fmean(intervals)
         beyond_bpm = self._sign * (rate_bpm - limits.rate_bpm)
         if beyond_bpm > 0 and not self._standing and not self._is_one_pause(intervals):
-            onset = moment.history.r_peak_of(limits.beats)
+            onset = counted[-1][1] - round(intervals[-1] * RATE_HZ)
             self._standing = Finding(onset, {"rate_bpm": round(rate_bpm, 1), "beats": limits.beats})
         elif beyond_bpm < -HYSTERESIS * limits.rate_bpm:
             self._standing = None

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,12 @@ def save(path: Path, key: dict[str, Any], unfinished: Unfinished, engine: Backen
     if states is None:
         return
     data = BytesIO()
-    data.write(json.dumps(key, sort_keys=True).encode() + b"\n")
     _Pickler(data, engine).dump((unfinished, states))
+    head = f"{json.dumps(key, sort_keys=True)}\n{sha256(data.getbuffer()).hexdigest()}\n"
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - of a descriptor
+        file.write(head.encode())
         file.write(data.getbuffer())
     new.replace(path)
 
@@ -55,7 +57,10 @@ def load(path: Path, key: dict[str, Any], engine: Backend) -> Unfinished | None:
                 return None
             if json.loads(file.readline()) != json.loads(json.dumps(key)):
                 return None
-            unfinished, states = _Unpickler(file, engine).load()
+            digest, data = file.readline().strip(), file.read()
+        if sha256(data).hexdigest().encode() != digest:
+            return None
+        unfinished, states = _Unpickler(BytesIO(data), engine).load()
     except (OSError, ValueError, EOFError, pickle.UnpicklingError):
         return None
     engine.states = states  # type: ignore[attr-defined]  # it has some, or nothing would have been put away

@@ -88,6 +88,21 @@ def test_an_analysis_stopped_every_so_many_blocks_gives_the_same_bytes(record, w
     assert sorted(path.name for path in asked.directory.iterdir()) == sorted(OUTPUTS)
 
 
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+def test_what_was_put_away_and_spoiled_is_begun_anew(record, whole, part):
+    """One bit of it: most of what is there are numbers, and any number is one."""
+    asked = job(record, f"spoiled{part}")
+    assert do(asked, Watch(stop=After(25))) == "stopped"
+    (path,) = asked.directory.glob(".*.unfinished")
+    content = bytearray(path.read_bytes())
+    content[int(part * len(content))] ^= 4
+    path.write_bytes(content)
+    heard = []
+    assert do(asked, Watch(heard.append)) == "done"
+    assert heard[0] == 0, "from the beginning"
+    assert results(asked) == whole
+
+
 class Counting:
     """An engine that changes its mind every seven windows since it was last told to forget."""
 

@@ -35,6 +35,7 @@ class Told:
         self.forgot = 0
         self.judge = Judge(self, heads, limits or cfg.Alerts(), "test")
         self.fitness = Fitness.GOOD
+        self.refused = 0
         self.at = 0
         self.r_peak = 0
         self.out: list[JudgedBeat | AlertEvent] = []
@@ -74,7 +75,8 @@ class Told:
         return self
 
     def _window(self, beat, missing, ecg=_WAVES) -> None:
-        self.hears(self.judge.window(Window(self.at, beat, ecg, 1.0, missing, self.fitness, np.zeros(0, np.float32))))
+        rr = np.zeros(0, np.float32)
+        self.hears(self.judge.window(Window(self.at, beat, ecg, 1.0, missing, self.fitness, rr, self.refused)))
 
     def hears(self, told) -> None:
         self.out += [each for each in told if not isinstance(each, Episode)]
@@ -134,6 +136,27 @@ def test_what_normal_beats_look_like_is_forgotten_with_the_session():
     told.hears(told.judge.skipped(told.at, told.at + 5000))
     told.at = told.r_peak = told.at + 5000
     assert told.beats(1, looks=_WAVES, ventricular=0.6).letters == "NNNV"
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.29, 0.31, 0.45, 0.59, 0.61])
+def test_a_busy_line_without_beats_is_told_as_noise_or_as_fibrillation_however_the_network_doubts(probability):
+    told = Told().beats(30)
+    told.refused = 8
+    told.silence(120, ventricular_fibrillation=probability)
+    assert told.opened == ["ventricular_fibrillation" if probability >= 0.6 else "noise"]
+
+
+def test_an_electrode_that_is_on_elsewhere_shows_smaller_beats_and_no_asystole():
+    told = Told().beats(60).becomes(Fitness.LEAD_OFF).silence(9.0).becomes(Fitness.GOOD)
+    told.r_peak = told.at
+    told.beats(20, looks=-0.15 * _OTHER)
+    assert "asystole" not in told.opened
+
+
+def test_one_loss_is_told_once():
+    told = Told().beats(10).becomes(Fitness.LOST).silence(3.0)
+    told.hears(told.judge.skipped(told.at, told.at + 2500))
+    assert told.opened == ["signal_lost"]
 
 
 IRREGULAR_S = np.random.default_rng(1).uniform(0.5, 1.1, 60).round(2).tolist()

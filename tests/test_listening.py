@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,32 @@ def test_a_patch_that_is_away_is_not_silent():
     assert not heard(listener, *[away] * 40).silent
     assert not heard(listener, reading()).silent
     assert heard(listener, *[reading()] * 8).silent
+
+
+@pytest.mark.parametrize(
+    ("trickle", "times"),
+    [
+        pytest.param(b"\x55", 300, id="a floating line, a byte each 0.2 s"),
+        pytest.param(b"\x55" * 10, 100, id="100 bytes a second"),
+        pytest.param(2 * wire(9, 1), 100, id="a patch that repeats its last frame"),
+    ],
+)
+def test_what_comes_and_brings_no_sample_is_silence(trickle, times):
+    listener = Listener(PATCH)
+    assert not heard(listener, *[reading(wire(2 * number, 2)) for number in range(5)]).silent
+    for _ in range(times):
+        last = heard(listener, reading(trickle))
+    assert last.silent
+    assert not heard(listener, reading(wire(10, 5))).silent
+
+
+def test_frames_of_another_sensor_are_silence():
+    listener = Listener(Patch(port="x", link="healthypi5-batch", silence_limit_s=2.0))
+    assert not heard(listener, reading(wire(0, 5, "healthypi5-batch"))).silent
+    pleth = struct.pack("<2sHB", b"\x0a\xfa", 19, 4) + bytes(19) + b"\x00\x0b"
+    for _ in range(100):
+        last = heard(listener, reading(8 * pleth))
+    assert last.silent
 
 
 def test_garbage_is_silence_too():

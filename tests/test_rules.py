@@ -70,8 +70,10 @@ def test_beats_that_only_become_smaller_are_beats():
     assert story.kinds == set()
 
 
-def test_missing_samples_are_no_asystole():
-    assert Story().beats("N" * 10).silence(9.0, missing=0.5).kinds == set()
+def test_missing_samples_are_no_asystole_until_4_s_of_what_was_there_had_no_beat():
+    assert Story().beats("N" * 10).silence(7.0, missing=0.5).kinds == set()
+    assert Story().beats("N" * 10).silence(10.5, missing=0.5).kinds == {"asystole"}
+    assert Story().beats("N" * 10).silence(60.0, missing=0.95).kinds == set()
 
 
 def test_an_asystole_that_stands_goes_on_standing_through_missing_samples():
@@ -270,9 +272,27 @@ def test_a_rate_at_the_limit_is_not_beyond_it():
 
 
 def test_an_extreme_rate_goes_on_while_the_rate_is_not_known():
-    story = Story().beats("N" * 10, 1.6).beats("N", unknown_rr=True).beats("N" * 2)
+    story = Story().beats("N" * 10, 1.6).beats("N" * 5, unknown_rr=True)
     assert [end for _, _, end in story.alerts("extreme_bradycardia")] == [None]
-    assert [end is None for _, _, end in story.beats("N").alerts("extreme_bradycardia")] == [False]
+    assert [end is None for _, _, end in story.beats("N" * 2).alerts("extreme_bradycardia")] == [False]
+
+
+@pytest.mark.parametrize(("kind", "rr_s", "every"), [("extreme_bradycardia", 1.6, 2), ("extreme_tachycardia", 0.37, 7)])
+def test_an_extreme_rate_is_told_though_some_intervals_are_not_known_and_ends(kind, rr_s, every):
+    """Losses of a quarter of a second, every few beats, leave an interval out each time."""
+    story = Story()
+    for _ in range(8):
+        story.beats("N" * (every - 1), rr_s).beats("N", rr_s, unknown_rr=True)
+    assert [end for _, _, end in story.alerts(kind)] == [None]
+    for _ in range(8):
+        story.beats("N" * (every - 1)).beats("N", unknown_rr=True)
+    assert [end is None for _, _, end in story.alerts(kind)] == [False]
+
+
+def test_beats_of_long_ago_say_nothing_of_the_rate():
+    story = Story().beats("N" * 11, 0.37).silence(60.0, missing=1.0)
+    story.r_peak = story.at
+    assert "extreme_tachycardia" not in story.beats("N", unknown_rr=True).beats("N" * 2, 0.37).kinds
 
 
 @pytest.mark.parametrize(("kind", "beats", "rr_s"), [("extreme_bradycardia", 4, 1.6), ("extreme_tachycardia", 13, 0.4)])
