@@ -79,7 +79,7 @@ class Subscriber:
         self._ledger = since.ledger if isinstance(since, Mark) else None
         self._known = since.serial if isinstance(since, Mark) else since  # nothing up to here is missing
         self._joined = 0  # the ledger's newest when we joined: of what is older, what stands open is told as it is
-        self._first: Status | None = None  # until its patch tells another: by then all that stands was told
+        self._first: Status | None = None  # until all that stands was told
         self._fetch_due_s = float("inf") if since is None else 0.0
         self._ready: deque[Received] = deque()
         self._early: dict[Key, None] = {}  # beyond `known`, or from before we joined, and handed out; oldest first
@@ -176,11 +176,10 @@ class Subscriber:
 
     def _compare(self, status: Status) -> None:
         """Whether the daemon's ledger has anything that did not come."""
-        if self._known is None:  # just joined: nothing is reached, for a status may come before what stands open
+        if self._known is None:  # just joined
             self._ledger, self._known, self._joined = status.ledger, status.serial, status.serial
             self._first = status
-            return
-        if self._first and status.patch == self._first.patch and status.seq > self._first.seq:
+        if self._first and self._all_stands_told(status, self._first):
             self._first = None
         if self._ledger is None:
             self._ledger = status.ledger
@@ -188,6 +187,12 @@ class Subscriber:
             self._fetch()
         elif not self._ready:
             self._reached(self._known)
+
+    def _all_stands_told(self, status: Status, first: Status) -> bool:
+        """Since we joined: a status may come before the alerts that stand, and then nothing is reached."""
+        told = {alert_id for _, _, alert_id in self._early}
+        named = status.patches == 1 and told.issuperset({*status.open_alerts, *status.calling})
+        return named or (status.patch == first.patch and status.seq > first.seq)
 
     def _reached(self, serial: int) -> None:
         behind = self.mark is not None and self.mark.ledger == self._ledger and self.mark.serial > serial

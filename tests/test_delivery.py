@@ -171,6 +171,7 @@ def test_the_statuses_of_two_patches_are_not_two_of_one(house, address):
                 model="",
                 link=LinkCounts(),
                 uptime_s=0.0,
+                patches=2,
                 latency=Latency.of(engine_ms=[], read_to_sent_ms=[]),
                 ledger=house.ledger.id,
                 serial=house.ledger.newest,
@@ -355,3 +356,15 @@ def test_a_bookmark_is_of_what_was_asked_for():
         len({Bookmark.of(*asked).path for asked in (("a",), ("a", "alert.asystole"), ("b",), ("a", "patch bed-1"))})
         == 4
     )
+
+
+def test_whoever_joined_when_nothing_stood_has_a_mark_at_once(house, address):
+    """And misses nothing that is told while it is dead, however soon that was."""
+    with Subscriber(address, ("alert.", "status")) as first:
+        sleep(0.2)
+        house.status()  # one
+        assert first.receive(timeout_s=2.0).topic == "status"
+        mark = first.mark
+    house.opens("asystole", "a-1")
+    with Subscriber(address, since=mark) as again:
+        assert ids(served(house, lambda: received(again))) == ["a-1"]
