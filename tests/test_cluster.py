@@ -23,7 +23,7 @@ from tests.conftest import write_record
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("daemon", "dsp", "ec57", "engines", "rhythmd")
-SECONDS, RECORDS = 260, 8
+SECONDS, RECORDS = 600, 8
 STARTED: list[subprocess.Popen[str]] = []
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 
