@@ -15,6 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rhythmd.batch.cluster import share_of_gpu
@@ -69,7 +70,7 @@ def archive(tmp_path_factory) -> Path:
     """Eight records in two folders, and one that cannot be read among them."""
     folder = tmp_path_factory.mktemp("archive")
     (folder / "ward").mkdir()
-    counts = shipped().counts * 400 / shipped().counts_per_mv
+    counts = np.tile(shipped().counts * 400 / shipped().counts_per_mv, 3)
     for place in range(RECORDS):
         first = place * SECONDS * 250
         write_record(folder / "ward" if place % 2 else folder, f"r{place}", counts[first : first + SECONDS * 250])
