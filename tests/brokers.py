@@ -16,6 +16,8 @@ from time import monotonic, sleep
 
 import pytest
 
+from tests.ports import free_port
+
 
 class Broker:
     """One broker in a folder that outlives it."""
@@ -131,9 +133,3 @@ class Listener:
         """What opened and closed, in order, each once."""
         found = {message["message_id"]: (message["id"], message["state"]) for message in self.of("/alert/")}
         return list(found.values())
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

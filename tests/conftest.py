@@ -7,10 +7,15 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as rhythmd.cli does, before anything imports numpy
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from tests.house import Daemon
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background job, and so in all that tests start
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,6 +41,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def update_replays(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--update-replays"))
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    """Where a daemon of the test's own is reached."""
+    return f"ipc://{tmp_path}/alerts.ipc"
+
+
+@pytest.fixture
+def house(address: str, tmp_path: Path) -> Iterator[Daemon]:
+    """Such a daemon."""
+    from tests.house import open_daemon
+
+    with open_daemon(address, tmp_path) as daemon:
+        yield daemon
 
 
 def write_record(folder: Path, name: str, counts: np.ndarray, rate_hz: float = 250.0) -> None:

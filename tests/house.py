@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -14,6 +15,7 @@ from daemon.doors import Doors, open_doors
 from daemon.ledger import Ledger, open_ledger
 from daemon.messages import Alert, Beat, Latency, LinkCounts, Status, Wave
 from daemon.publish import Publisher
+from rhythmd.subscriber import Received, Subscriber
 
 BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 ALERT = {
@@ -48,12 +50,12 @@ class Daemon:
         topic, fields = f"alert.{kind}", {**ALERT, "latching": latching, "end_sample": 10, "ended_by": "ended"}
         self.announcer.alert(topic, Alert(id=id_, kind=kind, state="closed", **fields, **self.common(topic)))
 
-    def status(self) -> None:
+    def status(self, **told) -> None:
         message = Status(
             port="open", silent=False, quality="good", battery_low=False, rhythm="N", heart_rate_bpm=None,
             open_alerts=(), engine="", model="", link=LinkCounts(), uptime_s=0.0,
             calling=self.announcer.attention.calling(monotonic()), ledger=self.ledger.id, serial=self.ledger.newest,
-            latency=Latency.of(engine_ms=[], read_to_sent_ms=[]), **self.common("status"),
+            latency=Latency.of(engine_ms=[], read_to_sent_ms=[]), **(self.common("status") | told),
         )  # fmt: skip
         self.publisher.remember("status", self.publisher.send("status", message))
 
@@ -82,6 +84,11 @@ def served(house: Daemon, work):
             house.serve()
             sleep(0.002)
         return doing.result()
+
+
+def received(subscriber: Subscriber, wait_s: float = 0.2) -> list[Received]:
+    """All that has come, and comes without so long a pause."""
+    return list(iter(partial(subscriber.receive, timeout_s=wait_s), None))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from rhythmd.cli import main
 from rhythmd.desk import Access, read_keys
 from rhythmd.subscriber import Subscriber
 from tests.house import Daemon, open_daemon, served
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -35,9 +36,7 @@ def keys(tmp_path) -> Path:
 @pytest.fixture
 def everywhere() -> str:
     """All addresses of this machine: others could reach it."""
-    with socket.socket() as free:
-        free.bind(("0.0.0.0", 0))
-        return f"tcp://0.0.0.0:{free.getsockname()[1]}"
+    return f"tcp://0.0.0.0:{free_port()}"
 
 
 @pytest.fixture
@@ -92,9 +91,7 @@ def test_a_stranger_is_told_nothing_is_counted_and_harms_nobody(house, address, 
 @pytest.mark.alone
 def test_a_flood_of_strangers_holds_up_no_alert(tmp_path):
     """With ZeroMQ's own limit it stood still after 2,000 of them until they were counted."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = free.getsockname()
+    place = "127.0.0.1", free_port()
     address = f"tcp://127.0.0.1:{place[1]}"
     with open_daemon(address, tmp_path) as house, Subscriber(address, ("alert.",)) as subscriber:
         house.serve_until(lambda: b"alert." in house.publisher._subscriptions)

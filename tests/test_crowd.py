@@ -5,7 +5,6 @@ RHYTHMD_CROWD_MINUTES says for how long, of patch time; a few by default.
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from rhythmd.cli import main
 from rhythmd.desk import Access, read_keys, show_keys
 from rhythmd.player import Player
 from rhythmd.subscriber import ALERTS, Subscriber
+from tests.ports import free_port
 from tests.running import MANY_ALERTS, Place, eventually, many, until
 
 MINUTES = many("RHYTHMD_CROWD_MINUTES", 1, 60)
@@ -140,9 +140,7 @@ def guarded(tmp_path) -> tuple[Place, str]:
     assert main(["keys", "init", str(keys)]) == 0
     for name in ("kept", "revoked"):
         assert main(["keys", "add", str(keys), name, "--output", str(tmp_path / f"{name}.json")]) == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     place = Place(tmp_path, MANY_ALERTS)
     text = place.config.read_text()
     both = f'publish.bind = ["{place.address}", "tcp://0.0.0.0:{port}"]\npublish.keys = "{keys}"\n'

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from functools import partial
 from time import monotonic, sleep, time
 
 import msgspec
 import pytest
 import zmq
 
-from daemon.messages import Alert, Latency, LinkCounts, Status
+from daemon.messages import Alert
 from daemon.requests import desk_of
 from rhythmd import Subscriber
 from rhythmd.bookmark import Bookmark
@@ -27,22 +26,7 @@ from rhythmd.notify.outbox import open_outbox
 from rhythmd.notify.sending import Target
 from rhythmd.settings import Source
 from rhythmd.subscriber import Mark, Received
-from tests.house import ALERT, BEGAN, open_daemon, served
-
-
-@pytest.fixture
-def address(tmp_path):
-    return f"ipc://{tmp_path}/alerts.ipc"
-
-
-@pytest.fixture
-def house(address, tmp_path):
-    with open_daemon(address, tmp_path) as daemon:
-        yield daemon
-
-
-def received(subscriber, wait_s=0.2):
-    return list(iter(partial(subscriber.receive, timeout_s=wait_s), None))
+from tests.house import ALERT, BEGAN, open_daemon, received, served
 
 
 def ids(told):
@@ -158,29 +142,7 @@ def test_the_statuses_of_two_patches_are_not_two_of_one(house, address):
     with Subscriber(address, ("alert.", "status")) as late:
         sleep(0.2)
         for patch in ("bed-1", "bed-2"):  # in one pass of the ward, before what stands is told
-            publisher = house.publisher.of(patch)
-            message = Status(
-                port="open",
-                silent=False,
-                quality="good",
-                battery_low=False,
-                rhythm="N",
-                heart_rate_bpm=None,
-                open_alerts=(),
-                engine="",
-                model="",
-                link=LinkCounts(),
-                uptime_s=0.0,
-                patches=2,
-                latency=Latency.of(engine_ms=[], read_to_sent_ms=[]),
-                ledger=house.ledger.id,
-                serial=house.ledger.newest,
-                seq=publisher.next_seq("status"),
-                patch=patch,
-                sample=0,
-                utc=BEGAN,
-            )
-            publisher.send("status", message)
+            house.status(patch=patch, patches=2)
         assert [each.topic for each in received(late)] == ["status", "status"]
         assert late.mark is None
 

@@ -137,11 +137,6 @@ def gathered(place: Place, *, disturbed: bool) -> dict[str, list[Received]]:
     return came
 
 
-@pytest.fixture
-def address(tmp_path) -> str:
-    return f"ipc://{tmp_path}/alerts.ipc"
-
-
 def test_seven_patches_beside_a_hostile_one_get_the_alerts_of_their_recordings(tmp_path):
     place = Ward(tmp_path)
     came = gathered(place, disturbed=True)

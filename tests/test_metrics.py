@@ -16,13 +16,8 @@ from daemon.messages import Beat
 from daemon.metrics import Metrics, open_metrics
 from rhythmd import patient, rehearsal
 from rhythmd.player import Player
+from tests.ports import free_port
 from tests.test_messages import STATUS, alerts, beats
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture

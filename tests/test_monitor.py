@@ -32,9 +32,9 @@ from rhythmd.player import Player
 from tests import test_deploy
 from tests.bed import BLOCK, COUNTS, RATE_HZ, serving
 from tests.lateness import assert_that_none_delays_an_alert
+from tests.ports import free_port
 from tests.recording import Daemon as Recorder
 from tests.running import Place, eventually
-from tests.test_metrics import free_port
 
 OWN = "http://127.0.0.1:{port}"
 

@@ -19,8 +19,8 @@ from rhythmd import patient, rehearsal
 from rhythmd.player import Player
 from rhythmd.subscriber import Subscriber
 from tests.bed import Bed, serving
+from tests.ports import free_port
 from tests.running import eventually, until
-from tests.test_metrics import free_port
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

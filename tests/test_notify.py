@@ -8,7 +8,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from daemon.requests import Acknowledge
 from tests.beside import Broadcast, Program, kill, receiver
+from tests.ports import free_port
 from tests.recording import Daemon as Recorder
 from tests.running import eventually
 
@@ -45,12 +45,6 @@ contacts = ["anna"]
 repeat_min = 0.0
 {rule}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def has(server, *parts: str) -> bool:

@@ -24,18 +24,7 @@ from daemon.publish import resolve
 from daemon.requests import Acknowledge, desk_of
 from rhythmd import Subscriber
 from rhythmd import desk as client
-from tests.house import Daemon, open_daemon, served
-
-
-@pytest.fixture
-def address(tmp_path):
-    return f"ipc://{tmp_path}/alerts.ipc"
-
-
-@pytest.fixture
-def house(address, tmp_path):
-    with open_daemon(address, tmp_path) as daemon:
-        yield daemon
+from tests.house import Daemon, open_daemon, received, served
 
 
 def join(house: Daemon, address: str, *topics: str) -> Subscriber:
@@ -45,11 +34,6 @@ def join(house: Daemon, address: str, *topics: str) -> Subscriber:
     subscriber = Subscriber(address, topics)
     house.serve_until(lambda: {topic.encode() for topic in topics} <= answered)
     return subscriber
-
-
-def received(subscriber: Subscriber) -> list:
-    """All that has come."""
-    return list(iter(lambda: subscriber.receive(timeout_s=0.2), None))
 
 
 def test_a_late_joiner_is_told_the_status_and_the_open_alerts_and_not_the_closed_ones(house, address):
