@@ -9,6 +9,7 @@ import numpy as np
 from dsp.filters import Bandpass
 from dsp.gaps import Bridge
 from dsp.qrs import Detector
+from dsp.qrs_network import Network
 from dsp.quality import QualityMeter
 from dsp.resample import Resampler
 from dsp.signal import Block, Fitness, Quality, Window
@@ -25,12 +26,12 @@ class Chain:
     quality and the windows, by the sample that settled them.
     """
 
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self, rate_hz: float, network: Network | None = None) -> None:
         self.resampler = Resampler(rate_hz)
         self._bridge = Bridge()
         self._bandpass = Bandpass()
         self._quality = QualityMeter()
-        self._detector = Detector()
+        self._detector = Detector(network)
         self._cutter = WindowCutter()
         self._fitness = Fitness.GOOD
         self._rate_hz = rate_hz

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dsp.filters import DELAY_SAMPLES
 from dsp.qrs_memory import REACH_AFTER, REACH_BEFORE, Memory
-from dsp.qrs_network import STEP_SAMPLES, Network, Weights, load
+from dsp.qrs_network import STEP_SAMPLES, Network, load
 from dsp.qrs_referee import Referee
 from dsp.qrs_scale import FIRST_SAMPLES, Scale
 from dsp.signal import RATE_HZ, Beat, Block
@@ -67,16 +67,15 @@ class Candidate:
 class Detector:
     """Clean ECG in, beats out: strictly increasing, each as soon as it is decided, 340 or 600 ms after its R peak."""
 
-    def __init__(self, weights: Weights | None = None, referee: Referee | None = None) -> None:
-        weights = weights or load()
-        self._referee = referee or Referee(weights.referee)
-        self._scale, self._network = Scale(), Network(weights)
-        self._delays = weights.delays
+    def __init__(self, network: Network | None = None, referee: Referee | None = None) -> None:
+        self._scale, self._network = Scale(), network or Network(load())
+        self._referee = referee or Referee(self._network.weights.referee)
+        self._delays = self._network.weights.delays
         self._start: int | None = None  # index of the first sample
         self._ecg_mv = np.zeros(_KEPT_SAMPLES)  # the newest
         self._lost = np.zeros(_KEPT_SAMPLES, np.int64)  # samples missing up to each of them
         self._end = 0  # samples so far
-        self._opinions = np.full((_KEPT_STEPS, len(weights.delays)), 2 * LOWEST, np.float32)  # the newest
+        self._opinions = np.full((_KEPT_STEPS, len(self._delays)), 2 * LOWEST, np.float32)  # the newest
         self._steps = 0  # so far
         self._waiting: deque[Candidate] = deque()
         self._decided = 0  # the step of the last decision

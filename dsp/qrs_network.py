@@ -84,35 +84,39 @@ class Network:
     """Scaled ECG `(sample,)` in, log-odds `(step, output)` out, for as many steps as are complete."""
 
     def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+        self.weights = weights
         channels = len(weights.second.bias)
         self._samples = np.zeros(len(weights.stem.weight) - STEM_STRIDE, np.float32)  # the newest
         fine = len(weights.stem.bias)
         self._fine = np.zeros(len(weights.second.weight) - SECOND_STRIDE * fine, np.float32)  # the stem's newest rows
-        self._pasts = [  # the newest rows that went into each block
+        self.pasts = [  # the newest rows that went into each block
             np.zeros(((len(block.weight) // channels - 1) * block.dilation, channels), np.float32)
             for block in weights.blocks
         ]
 
     def __call__(self, ecg: Floats) -> Floats:
-        stem, second, head = self._weights.stem, self._weights.second, self._weights.head
+        stem, second = self.weights.stem, self.weights.second
         kept = len(stem.weight) - STEM_STRIDE
         samples = np.concatenate([self._samples, ecg])
         steps = (len(samples) - kept) // STEP_SAMPLES
         self._samples = samples[steps * STEP_SAMPLES :]
         if not steps:
-            return np.zeros((0, len(head.bias)), np.float32)
+            return np.zeros((0, len(self.weights.head.bias)), np.float32)
         rows = _rows(samples[: steps * STEP_SAMPLES + kept], len(stem.weight), STEM_STRIDE)
         fine = np.concatenate([self._fine, _whole(rows @ stem.weight + stem.bias).reshape(-1)])
         self._fine = fine[len(fine) - len(self._fine) :]
         stream = _rows(fine, len(second.weight), SECOND_STRIDE * len(stem.bias)) @ second.weight
         stream += second.bias
-        for index, block in enumerate(self._weights.blocks):
-            past = np.concatenate([self._pasts[index], _whole(stream)])
-            self._pasts[index] = past[steps:]
-            stream += _taps(past, steps, block.dilation) @ block.weight
+        return self._told(stream)
+
+    def _told(self, stream: Floats) -> Floats:
+        """What the blocks make of it, and the head of that: nine tenths of the work."""
+        for index, block in enumerate(self.weights.blocks):
+            past = np.concatenate([self.pasts[index], _whole(stream)])
+            self.pasts[index] = past[len(stream) :]
+            stream += _taps(past, len(stream), block.dilation) @ block.weight
             stream += block.bias
-        log_odds: Floats = _whole(stream) @ head.weight + head.bias
+        log_odds: Floats = _whole(stream) @ self.weights.head.weight + self.weights.head.bias
         return log_odds
 
 

@@ -24,6 +24,7 @@ from dsp.signal import Beat, Block, Quality, Window
 from ec57.annotations import Annotation, encoded
 from engines.backend import Backend
 from engines.model import Head
+from rhythmd.quick import Quick
 from rhythmd.recording import Recording, Stored
 
 BLOCK_S = 60
@@ -145,7 +146,7 @@ class Hearing:
         jumped = self._chain is None or block.start != self._end
         if jumped:
             yield from self._finish_session()
-            self._chain = Chain(self._rate_hz)
+            self._chain = Chain(self._rate_hz, Quick())
         assert self._chain is not None
         clean, events = self._chain(block)
         if jumped:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from dsp.qrs import Detector
-from dsp.qrs_network import load
+from dsp.qrs_network import Network, load
 from dsp.qrs_referee import Referee
 from dsp.signal import RATE_HZ, Block
 from training.qrs.noise import Motion
@@ -94,7 +94,7 @@ def seen(
         ecg_mv = stressed(ecg_mv, qrs_mv, noises, rng)
     ecg_mv = ecg_mv * rng.choice((-1.0, 1.0))
     watcher = Watcher()
-    detector = Detector(load(weights), watcher)
+    detector = Detector(Network(load(weights)), watcher)
     for first in range(0, len(ecg_mv), BLOCK):
         part = ecg_mv[first : first + BLOCK]
         detector(Block(first, part, np.zeros(len(part), np.uint8)))
