@@ -50,6 +50,12 @@ def separable(depths: tuple[int, ...], taps: int, widths: tuple[int, ...], seen:
     return Layout(*lists, seen=seen, hidden=256, recalled=32, over=tuple(over), groups=tuple(groups))
 
 
+def paths(taps: tuple[int, ...], width: int, strides: tuple[int, ...], seen: int = 256) -> Layout:
+    """Scales side by side, as of Inception (Szegedy et al., 2015), and from the first map to the end."""
+    channels = (64, *(width for _ in strides))
+    return Layout(channels, (15,), (4, *strides), seen=seen, hidden=256, recalled=32, paths=taps)
+
+
 LAYOUTS = {
     "compact8": compact((32, 32, 64, 64, 96, 96, 128, 128), (15, 9, 9, 9, 9, 9, 9, 5), (4, 1, 2, 1, 2, 1, 2, 1)),
     "compact7": compact((32, 64, 64, 96, 96, 128, 128), (15, 9, 9, 9, 9, 9, 5), (4, 2, 1, 2, 1, 2, 1)),
@@ -58,6 +64,9 @@ LAYOUTS = {
     "bottleneck70k3": bottlenecks((3, 4, 12, 4), 3),
     "bottleneck91k5": bottlenecks((3, 4, 23), 5, (256, 512, 1024), seen=512),
     "separable": separable((4, 6, 34), 9, (256, 512, 768)),
+    "paths8": paths((3, 5, 7, 9, 9, 11, 13, 15), 192, (2, 1, 1, 2, 1, 1, 1, 1, 1)),
+    "paths12": paths((3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15), 160, (2, 1, 1, 2, 1, 1, 1, 1, 1)),
+    "paths16": paths((3, 3, 5, 5, 7, 7, 9, 9, 9, 9, 11, 11, 13, 13, 15, 15), 160, (2, 1, 2, 1, 1, 1)),
 }
 
 
@@ -69,10 +78,11 @@ def main() -> None:
     for name in args.names or LAYOUTS:
         weights = random_weights(LAYOUTS[name], seed=1)
         model = Model(args.output / f"{name}.onnx", write(weights, args.output / f"{name}.onnx", "0"))
-        scales = {"ecg": 1.0} | {f"trunk.{index}.relu": 0.05 for index in range(len(LAYOUTS[name].channels))}
+        convolutions = LAYOUTS[name].convolutions()
+        scales = {"ecg": 1.0} | {f"{each.name}.relu": 0.05 for each in convolutions}
         keep_scales(Scales(model.manifest.sha256, "none", 0, {}, METHOD, scales), shipped_path(model))
         millions = sum(each.size for key, each in weights.items() if ".norm." not in key) / 1e6
-        print(f"{name}: {len(LAYOUTS[name].channels)} convolutions, {millions:.2f} million parameters", flush=True)
+        print(f"{name}: {len(convolutions)} convolutions, {millions:.2f} million parameters", flush=True)
 
 
 if __name__ == "__main__":

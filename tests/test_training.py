@@ -41,6 +41,7 @@ BOTTLENECKS = Layout(
     over=(0, 0, 0, 0, 0, 0, 3),
     groups=(1, 1, 4, 1, 1, 16, 1),
 )
+PATHS = replace(LAYOUT, taps=(15,), paths=(3, 9, 5), strides=(4, 2, 1, 4))
 
 
 def needs(database):
@@ -238,7 +239,8 @@ def test_what_a_step_is_trained_on_follows_from_its_number():
 def test_each_recipe_is_whole(file):
     config = recipe.read(recipe.DEFAULT.with_name(file), ["training.taught_runs=0", "training.beat_runs=2"])
     layout, dropout = recipe.shape_of(config)
-    assert len(layout.channels) == len(layout.taps) == len(layout.strides)
+    assert len(layout.channels) == len(layout.strides)
+    assert len(layout.taps) == (1 if layout.paths else len(layout.channels))
     assert 0 < dropout < 1
     assert set(Plan(small(), config)[0]) == {"beat", "single", "made", "rhythm"}
 
@@ -510,21 +512,29 @@ def reference(weights, calls):
     def linear(x, name):
         return weights[f"{name}.weight"] @ x + weights[f"{name}.bias"]
 
+    def path(before, number):
+        """The maps that the convolutions after the first make of its map, in one of the paths."""
+        maps, count = [before], len(layout.strides) - 1
+        for place in range(1, count + 1):
+            maps.append(after(maps, place, number * count + place))
+        return maps[-1]
+
+    def after(maps, place, index):
+        stride = layout.strides[place]
+        scale, shift, mean, variance = (
+            weights[f"trunk.{index}.norm.{part}"][:, None] for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        groups = layout.groups[place] if layout.groups else 1
+        kernels = np.split(weights[f"trunk.{index}.conv.weight"], groups)
+        parts = zip(np.split(maps[-1], groups), kernels, strict=True)
+        deep = np.concatenate([convolved(part, kernel, stride) for part, kernel in parts])
+        deep = (deep - mean) / np.sqrt(variance + NORM_EPSILON) * scale + shift
+        over = layout.over[place] if layout.over else int(deep.shape == maps[-1].shape)
+        return np.maximum(deep + maps[-over] if over else deep, 0)
+
     for window, rr in calls:
-        maps = [window.reshape(1, -1).astype(float)]
-        for index, stride in enumerate(layout.strides):
-            scale, shift, mean, variance = (
-                weights[f"trunk.{index}.norm.{part}"][:, None]
-                for part in ("weight", "bias", "running_mean", "running_var")
-            )
-            groups = layout.groups[index] if layout.groups else 1
-            kernels = np.split(weights[f"trunk.{index}.conv.weight"], groups)
-            parts = zip(np.split(maps[-1], groups), kernels, strict=True)
-            deep = np.concatenate([convolved(part, kernel, stride) for part, kernel in parts])
-            deep = (deep - mean) / np.sqrt(variance + NORM_EPSILON) * scale + shift
-            over = layout.over[index] if layout.over else int(deep.shape == maps[-1].shape)
-            maps.append(np.maximum(deep + maps[-over] if over else deep, 0))
-        x = maps[-1]
+        first = after([window.reshape(1, -1).astype(float)], 0, 0)
+        x = np.concatenate([path(first, number) for number in range(max(1, len(layout.paths)))])
         at_r = [x[:, column] for column in layout.columns_at_r()]
         seen = np.maximum(linear(np.concatenate([x.mean(1), x.max(1), *at_r, rr[0]]), "see"), 0)
         parts = [seen]
@@ -552,8 +562,8 @@ def calls(count, seed=8):
 
 @pytest.mark.parametrize(
     "layout",
-    [LAYOUT, replace(LAYOUT, recalled=0), BOTTLENECKS],
-    ids=["remembering", "forgetful", "shortcuts over bottlenecks, channels in groups"],
+    [LAYOUT, replace(LAYOUT, recalled=0), BOTTLENECKS, PATHS],
+    ids=["remembering", "forgetful", "shortcuts over bottlenecks, channels in groups", "side by side"],
 )
 def test_the_exported_network_computes_its_definition(tmp_path, layout):
     weights = random_weights(layout, seed=7)
@@ -666,7 +676,7 @@ def test_windows_cut_for_training_are_those_that_the_daemon_cuts():
         np.testing.assert_allclose(ours[None].numpy(), window(lead, r_peak + AFTER_R), atol=0.02)
 
 
-@pytest.mark.parametrize("layout", [LAYOUT, BOTTLENECKS], ids=["compact", "bottlenecks"])
+@pytest.mark.parametrize("layout", [LAYOUT, BOTTLENECKS, PATHS], ids=["compact", "bottlenecks", "paths"])
 def test_the_network_that_trains_is_the_network_that_runs(tmp_path, layout):
     """In runs, as it trains, and window by window, as it runs."""
     torch = pytest.importorskip("torch", reason="PyTorch is needed for training only")

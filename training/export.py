@@ -27,6 +27,7 @@ from training.layout import (
     NORM_EPSILON,
     POINTS_OF_VIEW,
     RR_INPUT,
+    Convolution,
     Layout,
     Weights,
     layout_arrays,
@@ -91,11 +92,12 @@ class Graph:
         self.constants.append(numpy_helper.from_array(value, name))
         return name
 
-    def conv(self, source: str, shortcut: str, name: str, stride: int, group: int) -> str:
+    def conv(self, source: str, shortcut: str, shape: Convolution) -> str:
         """With what `shortcut` names added, if it names something.
 
         One channel is read in phases: tensor cores take eight at once, and TensorRT fills up those that are not there.
         """
+        name, stride = shape.name, shape.stride
         kernel, bias = fold(self._weights, name)
         before = after = kernel.shape[3] // 2
         if source == INPUT and stride > 1:
@@ -103,8 +105,8 @@ class Graph:
             kernel, (before, after) = in_phases(kernel, stride, before)
             stride = 1
         inputs = [source, self.constant(f"{name}.kernel", kernel), self.constant(f"{name}.bias", bias)]
-        shape = {"kernel_shape": [1, kernel.shape[3]], "strides": [1, stride], "pads": [0, before, 0, after]}
-        found = self.node("Conv", inputs, name, group=group, **shape)
+        steps = {"kernel_shape": [1, kernel.shape[3]], "strides": [1, stride], "pads": [0, before, 0, after]}
+        found = self.node("Conv", inputs, name, group=shape.groups, **steps)
         if shortcut:
             found = self.node("Add", [found, shortcut], f"{name}.sum")
         return self.node("Relu", [found], f"{name}.relu")
@@ -223,15 +225,20 @@ def table(layout: Layout) -> tuple[int, ...]:
 
 def add_network(graph: Graph, weights: Weights) -> None:
     """The whole network, from the inputs to the heads."""
-    layout, maps = layout_of(weights), [INPUT]
-    for index, (stride, group, over) in enumerate(zip(layout.strides, layout.grouping, layout.shortcuts, strict=True)):
-        shortcut = maps[-over] if over else ""
-        maps.append(graph.conv(maps[-1], shortcut, f"trunk.{index}", stride, group))
-    channels = layout.channels[-1]
+    layout = layout_of(weights)
+    first, paths = layout.trunk()
+    begins, ends = graph.conv(INPUT, "", first), []
+    for path in paths:
+        maps = [begins]
+        for one in path:
+            maps.append(graph.conv(maps[-1], maps[-one.over] if one.over else "", one))
+        ends.append(maps[-1])
+    heard = graph.node("Concat", ends, "heard", axis=1) if len(ends) > 1 else ends[0]
+    channels = layout.pooled // 4
     see = weights["see.weight"].copy()
     at_r = slice(2 * channels, layout.pooled)
     see[:, at_r] = see[:, at_r].reshape(-1, 2, channels).transpose(0, 2, 1).reshape(-1, 2 * channels)
-    seen = graph.linear(graph.pooled(maps[-1], layout), "see", see, weights["see.bias"])
+    seen = graph.linear(graph.pooled(heard, layout), "see", see, weights["see.bias"])
     seen = graph.node("Relu", [seen], "seen")
     known, weight = seen, weights["weigh.weight"]
     if layout.recalled:
@@ -308,10 +315,8 @@ def random_weights(layout: Layout, seed: int) -> dict[str, NDArray[np.float32]]:
         weights[f"{name}.weight"] = rng.normal(0, inputs**-0.5, (outputs, inputs))
         weights[f"{name}.bias"] = rng.normal(0, 0.1, outputs)
 
-    for index, (inputs, outputs, taps, groups) in enumerate(
-        zip(layout.inputs, layout.channels, layout.taps, layout.grouping, strict=True)
-    ):
-        conv(f"trunk.{index}", inputs // groups, outputs, taps)
+    for one in layout.convolutions():
+        conv(one.name, one.inputs // one.groups, one.outputs, one.taps)
     linear("see", layout.pooled + RR_FEATURES, layout.seen)
     linear("weigh", layout.known, layout.hidden)
     if layout.recalled:

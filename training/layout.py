@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from itertools import chain, count
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,37 +40,58 @@ NORM_EPSILON = 1e-5
 Weights = Mapping[str, NDArray[np.float32]]
 
 
+class Convolution(NamedTuple):
+    """One of a layout's."""
+
+    name: str
+    inputs: int  # channels
+    outputs: int
+    taps: int
+    stride: int
+    groups: int
+    over: int  # convolutions that the shortcut into its sum goes over; 0: it has none
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Multiples of 32 fill the tensor cores' tiles."""
 
     channels: tuple[int, ...]  # of each convolution
-    taps: tuple[int, ...]
+    taps: tuple[int, ...]  # likewise; where there are paths, of the first convolution alone
     strides: tuple[int, ...]
     seen: int  # numbers into which a window and its intervals are put together
     hidden: int  # numbers from which both heads read, the first half of which knows no memory
     recalled: int = 0  # beats before with which a window is compared; 0: with none
     likened: int = 64  # numbers of a beat that are compared, and as many that are recalled with them
-    over: tuple[int, ...] = ()  # convolutions that the shortcut into each one's sum goes over; 0: it has none
+    over: tuple[int, ...] = ()  # of each; empty: 1 for each convolution that keeps rate and width
     groups: tuple[int, ...] = ()  # of each convolution's channels; empty: one
+    paths: tuple[int, ...] = ()
+    """Taps of the convolutions after the first, which stand there once for each of these, side by side, and are joined
+    at their ends. So they hear beats at several scales at once, and a GPU has something to do at once."""
 
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """Channels that each convolution reads."""
-        return (1, *self.channels[:-1])
-
-    @property
-    def shortcuts(self) -> tuple[int, ...]:
-        """`over`, unless it is empty: then over each convolution that keeps rate and width."""
-        keeps = (
-            int(stride == 1 and inputs == outputs)
-            for inputs, outputs, stride in zip(self.inputs, self.channels, self.strides, strict=True)
+    def trunk(self) -> tuple[Convolution, list[list[Convolution]]]:
+        """The first convolution, and those after it, path by path."""
+        inputs, number = (1, *self.channels[:-1]), len(self.channels)
+        keeps = tuple(
+            int(stride == 1 and before == after)
+            for before, after, stride in zip(inputs, self.channels, self.strides, strict=True)
         )
-        return self.over or tuple(keeps)
+        over, groups = self.over or keeps, self.groups or (1,) * number
 
-    @property
-    def grouping(self) -> tuple[int, ...]:
-        return self.groups or (1,) * len(self.channels)
+        def one(index: int, place: int, taps: int) -> Convolution:
+            shape = (inputs[place], self.channels[place], taps, self.strides[place], groups[place], over[place])
+            return Convolution(f"trunk.{index}", *shape)
+
+        paths = [(taps,) * (number - 1) for taps in self.paths] or [self.taps[1:]]
+        index = count(1)
+        return one(0, 0, self.taps[0]), [
+            [one(next(index), place, each) for place, each in enumerate(taps, start=1)] for taps in paths
+        ]
+
+    def convolutions(self) -> list[Convolution]:
+        """All of them, in the order of their names."""
+        first, paths = self.trunk()
+        return [first, *chain.from_iterable(paths)]
 
     def columns_at_r(self) -> tuple[int, int]:
         """The two columns of the last map between which the R peak lies."""
@@ -81,7 +103,7 @@ class Layout:
     @property
     def pooled(self) -> int:
         """Mean and maximum over time, and the map at R."""
-        return 4 * self.channels[-1]
+        return 4 * self.channels[-1] * max(1, len(self.paths))
 
     @property
     def known(self) -> int:

@@ -28,17 +28,24 @@ class Convolution(nn.Module):
 
 
 class Trunk(nn.ModuleList):
-    """The convolutions, one after the other, with the shortcuts of the layout."""
+    """The convolutions, with the shortcuts of the layout: one after the other, or after the first in several paths."""
 
     def __init__(self, layout: Layout) -> None:
-        super().__init__(map(Convolution, layout.inputs, layout.channels, layout.taps, layout.strides, layout.grouping))
-        self._shortcuts = layout.shortcuts
+        super().__init__(
+            Convolution(each.inputs, each.outputs, each.taps, each.stride, each.groups)
+            for each in layout.convolutions()
+        )
+        _, self._paths = layout.trunk()
 
     def forward(self, windows: Tensor) -> Tensor:
-        maps = deque([windows], maxlen=max(1, *self._shortcuts))
-        for convolution, over in zip(self, self._shortcuts, strict=True):
-            maps.append(convolution(maps[-1], maps[-over] if over else None))
-        return maps[-1]
+        first, *rest = self
+        begins, each, ends = first(windows, None), iter(rest), []
+        for path in self._paths:
+            maps = deque([begins], maxlen=max(1, *(one.over for one in path)))
+            for one in path:
+                maps.append(next(each)(maps[-1], maps[-one.over] if one.over else None))
+            ends.append(maps[-1])
+        return torch.cat(ends, 1) if len(ends) > 1 else ends[0]
 
 
 class Recall(nn.Module):

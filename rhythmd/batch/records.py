@@ -58,6 +58,8 @@ def _at_url(given: str) -> Iterator[Asked]:
             yield from _in_folder(given, by_name)
         elif files.isfile(path):
             yield from _listed(given, files.cat_file(path).decode(), given.rpartition("/")[0])
+        elif "/" not in path.strip("/"):  # a bucket, by its place
+            raise RecordError(f"{given}: no such bucket or folder")
         else:
             yield Asked(given)
     except RecordError:
