@@ -235,7 +235,7 @@ def test_what_a_step_is_trained_on_follows_from_its_number():
         assert (first.places != other.places).any()
 
 
-@pytest.mark.parametrize("file", ["config.toml", "reference.toml"])
+@pytest.mark.parametrize("file", ["config.toml", "reference.toml", "paths.toml"])
 def test_each_recipe_is_whole(file):
     config = recipe.read(recipe.DEFAULT.with_name(file), ["training.taught_runs=0", "training.beat_runs=2"])
     layout, dropout = recipe.shape_of(config)

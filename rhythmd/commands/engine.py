@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--streams",
             type=int,
             default=2,
-            choices=range(8),
+            choices=range(32),
             metavar="N",
             help="beside the main one, for branches of the network at the same time; 0: none (%(default)s)",
         )
