@@ -243,6 +243,19 @@ def test_a_silence_is_no_forgetting():
     assert seen(calls.due(400.0)) == [("repeated", "anna")]
 
 
+def test_a_restart_of_the_daemon_ends_a_silence_here_too():
+    """No message says so, but its statuses name what calls; those on their way as alarms were silenced say nothing."""
+    calls = calls_of(Rule(name="r", contacts=("anna",), repeat_min=1.0))
+    calls.heard("d", alert("a"), 0.0, age_s=0.0)
+    calls.heard("d", closed(alert("a")), 0.0, age_s=0.0)
+    calls.due(0.0)
+    calls.heard("d", answer(None, how="silenced", for_s=600.0), 1.0, age_s=0.0)
+    for second in range(1, 120):
+        calls.heard("d", status(calling=("a",) if second < 3 or second > 100 else ()), float(second), age_s=0.0)
+        told = calls.due(float(second))
+        assert seen(told) == ([("repeated", "anna")] if second == 112 else [])
+
+
 def status(**fields) -> Status:
     return msgspec.convert({**STATUS, "utc": BEGAN, **fields}, Status)
 
