@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
+from time import sleep
 
 import msgspec
 import pytest
@@ -27,7 +28,7 @@ from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
 from rhythmd.notify.sending import Target, targets_of
 from rhythmd.notify.words import MOST_LINES, letter
 from rhythmd.settings import Source
-from rhythmd.subscriber import Received
+from rhythmd.subscriber import Mark, Received
 from tests.house import ALERT, BEGAN
 
 ROOT = Path(__file__).parents[1]
@@ -191,6 +192,39 @@ def test_the_time_of_a_patch_that_is_away_stands_still_though_another_of_its_dae
     with open_outbox(tmp_path) as outbox:
         Teller(followed, {}, outbox, print).turn([Heard("d", Received("", message), None) for message in told])
         assert [case.alert.id for case in outbox.cases()] == ["a"]
+
+
+def test_what_seems_too_old_waits_for_its_patchs_status_and_not_for_one_that_is_not_here(tmp_path, monkeypatch):
+    """As after a start: the desk tells of alerts before any status comes."""
+    monkeypatch.setattr(app, "STATUS_WITHIN_S", 0.2)
+    followed = Settings(daemon=(Source("d"),), rule=(Rule(name="r", contacts=("anna",)),))
+    with open_outbox(tmp_path) as outbox:
+        teller = Teller(followed, {}, outbox, print)
+
+        def hears(message: Alert | Status, serial: int) -> None:
+            teller.turn([Heard("d", Received("", message), Mark("L", serial))])
+
+        hears(alert("young", patch="away"), 1)
+        hears(alert("after", patch="worn", utc=datetime.now(timezone.utc)), 2)
+        assert (outbox.cases(), outbox.marks()) == ([], {})  # a kill now would lose nothing
+        hears(status(patch="away", utc=BEGAN), 2)
+        assert [case.alert.id for case in outbox.cases()] == ["young", "after"]
+        assert outbox.marks() == {"d": Mark("L", 2)}
+        hears(alert("old", patch="taken away"), 3)
+        assert outbox.counts() == {}
+        sleep(0.3)
+        teller.turn([])
+        assert (outbox.counts(), outbox.marks()) == ({"too old when heard": 1}, {"d": Mark("L", 3)})
+
+
+def test_a_daemon_whose_alerts_wait_to_be_dated_is_not_taken_for_lost(tmp_path):
+    followed = Settings(daemon=(Source("d"),), rule=(Rule(name="r", contacts=("anna",)),), daemon_lost_s=0.3)
+    with open_outbox(tmp_path) as outbox:
+        teller = Teller(followed, {}, outbox, print)
+        for _ in range(4):
+            teller.turn([Heard("d", Received("", alert()), None)])
+            assert outbox.cases() == []
+            sleep(0.15)
 
 
 def test_of_an_alarm_that_nobody_answers_nobody_hears_for_ever():
