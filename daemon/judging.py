@@ -47,16 +47,13 @@ class Judging:
         ledger: Ledger,
         metrics: Metrics,
         queues: Callable[[], Queues],
-        patches: int,
-        stepped: Callable[[float], None],
+        patches: int,  # of this daemon
     ) -> None:
-        """One of `patches` of this daemon. `stepped` hears by how many seconds the host's UTC was set."""
         self._patch = wearer.patch
         self._engine_asked = engine_asked
         self._metrics = metrics
         self._queues = queues
         self._patches = patches
-        self._stepped = stepped
         self._model = model
         self._engine = engine
         self._publisher = publisher
@@ -152,8 +149,6 @@ class Judging:
         """The same samples have another UTC from here on; what was published keeps its own."""
         if change.by_s:
             log.warning("UTC of the patch's samples moved by %+.1f s: %s", change.by_s, _MOVED[change.why])
-        if change.why == "stepped":
-            self._stepped(change.by_s)
         clock = Clock(
             seq=self._publisher.next_seq("clock"),
             patch=self._patch.id,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
+from time import monotonic, time
 
 from daemon.database import connect, connect_or_begin_anew
 
@@ -110,6 +110,7 @@ class Ledger:
         (self.id,) = db.execute("select ledger from about").fetchone()
         (self.newest,) = db.execute("select coalesce(max(serial), 0) from entry").fetchone()
         self._began_at = self.newest
+        self._utc_ahead_s = time() - monotonic()
 
     def add(self, entry: Entry) -> None:
         """Commit it; when this returns and `failing` is empty, it survives a power cut."""
@@ -124,6 +125,8 @@ class Ledger:
         """Try again to write what waits, and to have the file. To be called now and then."""
         if self._volatile:
             self._go_home()
+        with suppress(sqlite3.Error):  # then the next time
+            self._follow_utc()
         self._commit()
 
     def _commit(self) -> None:
@@ -173,7 +176,7 @@ class Ledger:
             log.warning("alerts are stored in %s from now on, with those of before", home)
 
     def _write(self, entry: Entry) -> None:
-        values = (entry.serial, entry.topic, time(), entry.payload)
+        values = (entry.serial, entry.topic, monotonic() + self._utc_ahead_s, entry.payload)
         self._db.execute("insert or ignore into entry values (?, ?, ?, ?)", values)
         if entry.stands:
             self._db.execute("insert or replace into standing values (?, ?)", (entry.stands, entry.serial))
@@ -187,13 +190,13 @@ class Ledger:
     def close(self) -> None:
         self._db.close()
 
-    def stepped(self, by_s: float) -> None:
-        """The host's UTC was set: what this process stored is no older and no younger for it."""
-        try:
+    def _follow_utc(self) -> None:
+        """Where the host's was set, what this process stored is no older and no younger for it."""
+        step_s = time() - monotonic() - self._utc_ahead_s
+        if abs(step_s) > 1.0:  # less makes nothing too old
             with self._db:
-                self._db.execute("update entry set saved_s = saved_s + ? where serial > ?", (by_s, self._began_at))
-        except sqlite3.Error as error:
-            log.warning("the age of alerts cannot be corrected: %s", error)
+                self._db.execute("update entry set saved_s = saved_s + ? where serial > ?", (step_s, self._began_at))
+            self._utc_ahead_s += step_s
 
     def since(self, serial: int, topics: tuple[str, ...], *, most: int) -> Page:
         """Entries after `serial` whose topic begins with one of `topics`, at most `most` of them."""
@@ -222,10 +225,12 @@ class Ledger:
     def prune(self, *, keep_s: float, keep_bytes: int) -> int:
         """Forget a few of the oldest entries when they are too old or too many; what stands stays. How many went."""
         try:
+            self._follow_utc()
             (pages,) = self._db.execute("pragma page_count").fetchone()
             (free,) = self._db.execute("pragma freelist_count").fetchone()
             (size,) = self._db.execute("pragma page_size").fetchone()
-            horizon_s = time() - keep_s if (pages - free) * size <= keep_bytes else float("inf")
+            fits = (pages - free) * size <= keep_bytes
+            horizon_s = monotonic() + self._utc_ahead_s - keep_s if fits else float("inf")
             with self._db:
                 gone = self._db.execute(
                     "delete from entry where serial in (select serial from entry where saved_s < ? "

@@ -64,7 +64,6 @@ class Ward:
                 metrics,
                 lambda place=place: self._queues(place),  # type: ignore[misc]
                 len(config.wearers),
-                (lambda _by_s: None) if place else ledger.stepped,  # each hears of it; what is stored ages once
             )
             for place, wearer in enumerate(config.wearers)
         ]
