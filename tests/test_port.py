@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import tty
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import Queue
 from time import monotonic, sleep
 
@@ -188,6 +188,24 @@ def test_a_url_of_pyserial_is_a_port_too():
             assert until(outbox, lambda each: each.data)[0].data == b"hello"  # though it tells of one byte at a time
             connection.close()
             until(outbox, lambda each: not each.connected)
+
+
+def test_the_time_that_opening_takes_is_absence_too():
+    """A machine that is off says nothing: pyserial tries for 5 s. A patch's number is believed by the time waited."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):  # then it takes no more, and says so to nobody
+            full = stack.enter_context(socket.socket())
+            full.setblocking(False)
+            full.connect_ex(server.getsockname())
+        _, outbox, _ = stack.enter_context(reading(f"socket://127.0.0.1:{server.getsockname()[1]}"))
+        until(outbox, lambda each: not each.connected, within_s=10.0)
+        began = monotonic()
+        for _ in range(20):
+            until(outbox, lambda each: not each.connected, within_s=10.0)
+        assert monotonic() - began == pytest.approx(20 * SILENT_READ_S, abs=1.0)
 
 
 def test_an_address_that_is_none_ends_the_reader_with_the_reason():
