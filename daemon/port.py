@@ -59,7 +59,7 @@ def open_port(patch: Patch) -> Iterator[Any]:
         port = serial.serial_for_url(patch.port, do_not_open=True)
     except ValueError as error:
         raise PortError(f"patch.port: {patch.port}: {error}") from None
-    port.baudrate, port.timeout = link.baud, SILENT_READ_S
+    port.baudrate, port.timeout, port.write_timeout = link.baud, SILENT_READ_S, SILENT_READ_S
     if "://" not in patch.port:
         port.exclusive = True  # two readers would each get half of the bytes
     port.open()

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import tty
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from queue import Queue
 from time import monotonic, sleep
 
@@ -40,10 +40,10 @@ def path(tmp_path):
 
 
 @contextmanager
-def reading(port: str, room: int = 10_000):
+def reading(port: str, room: int = 10_000, link: str = "rhythmd"):
     """A reader at work, the queue that it fills, and the event that it sets when it is broken."""
     outbox, stop, broken = Queue(room), threading.Event(), threading.Event()
-    reader = Reader(Patch(port=str(port)), outbox, stop, broken.set)
+    reader = Reader(Patch(port=str(port), link=link), outbox, stop, broken.set)
     reader.start()
     try:
         yield reader, outbox, broken
@@ -174,6 +174,29 @@ def test_a_link_is_told_to_start_and_to_stop(path):
     with open_port(Patch(port=str(path), link="cyton")):
         assert os.read(plug.master, 10) == b"b"
     assert os.read(plug.master, 10) == b"s"
+    plug.pull()
+
+
+def test_a_line_that_takes_no_command_is_away_and_no_hang(path):
+    """What is behind it has hung, and no room is left for a byte, until it works again."""
+    plug = Plug(path)
+    os.set_blocking(plug.slave, False)
+    for _ in range(20):
+        with suppress(BlockingIOError):
+            while True:
+                os.write(plug.slave, b"x")
+        sleep(0.02)  # the kernel moves it on
+    with reading(path, link="cyton") as (_, outbox, _):
+        try:
+            until(outbox, lambda each: not each.connected)
+        finally:
+            os.set_blocking(plug.master, False)
+            for _ in range(20):
+                with suppress(BlockingIOError):
+                    while True:
+                        os.read(plug.master, 4096)
+                sleep(0.02)
+        until(outbox, lambda each: each.connected)
     plug.pull()
 
 
