@@ -10,14 +10,14 @@ from time import monotonic
 from typing import Any
 
 from daemon.alerts import AlertEvent
-from daemon.announcer import Announcer
+from daemon.announcer import Announcer, Left
 from daemon.config import Wearer
 from daemon.engine import Engine, Seat
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Judge
 from daemon.kinds import KINDS
-from daemon.ledger import Entry, Ledger
+from daemon.ledger import Ledger
 from daemon.listening import Heard, Skipped
 from daemon.messages import Clock, Latency, LinkCounts, Queues, Status
 from daemon.metrics import Metrics
@@ -77,7 +77,7 @@ class Judging:
         self._waveform = Waveform(self._patch.id, self._line, publisher)
         self._behind_ms: deque[float] = deque(maxlen=TIMED_READINGS)
 
-    def begin(self, left: Iterable[Entry]) -> None:
+    def begin(self, left: Iterable[Left]) -> None:
         """To be called first: `left` is what still stood of this patch's when the daemon before ended."""
         self._announcer.go_on(left, self._stamp)
         self._tell_utc(Change("start", 0))
@@ -148,7 +148,8 @@ class Judging:
     def _tell_utc(self, change: Change) -> None:
         """The same samples have another UTC from here on; what was published keeps its own."""
         if change.by_s:
-            log.warning("UTC of the patch's samples moved by %+.1f s: %s", change.by_s, _MOVED[change.why])
+            why = "the host's clock was set" if change.why == "stepped" else "the patch's clock and the host's differ"
+            log.warning("UTC of the patch's samples moved by %+.1f s: %s", change.by_s, why)
         clock = Clock(
             seq=self._publisher.next_seq("clock"),
             patch=self._patch.id,
@@ -209,9 +210,3 @@ class Judging:
         )
         self._metrics.status(status)
         self._publisher.remember("status", self._publisher.send("status", status))
-
-
-_MOVED = {
-    "stepped": "the host's clock was set",
-    "drifted": "the patch's clock and the host's differ",
-}

@@ -7,15 +7,14 @@ from contextlib import contextmanager
 from itertools import cycle
 from time import monotonic
 
-import msgspec
-
+from daemon.announcer import left_in
 from daemon.config import Config
 from daemon.desk import Desk
 from daemon.doors import Doors, open_doors
 from daemon.engine import Engine, open_engine
 from daemon.judging import Judging
 from daemon.ledger import Ledger
-from daemon.messages import Message, Queues
+from daemon.messages import Queues
 from daemon.metrics import Metrics
 from daemon.publish import Publisher, resolve
 from daemon.requests import Acknowledge, Silence
@@ -89,11 +88,10 @@ class Ward:
 
     def _begin(self) -> None:
         """Go on with what the daemon before left; the first patch answers for those that are not here any more."""
-        left = [(msgspec.json.decode(entry.payload, type=Message).patch, entry) for entry in self._ledger.standing()]
-        for place, (name, judging) in enumerate(self._by_name.items()):
-            judging.begin(
-                [entry for patch, entry in left if patch == name or (patch not in self._by_name and not place)]
-            )
+        left = list(left_in(self._ledger))
+        heirs = [self._by_name.get(message.patch, self._judgings[0]) for _, message in left]
+        for judging in self._judgings:
+            judging.begin([each for each, heir in zip(left, heirs, strict=True) if heir is judging])
 
     def _serve(self) -> None:
         """What is done in between, whatever comes or not."""

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import zmq
 
+from daemon.announcer import left_in
 from daemon.messages import Alert
 from daemon.requests import desk_of
 from rhythmd import Subscriber
@@ -272,7 +273,7 @@ def test_open_and_closed_are_two_messages_on_a_bridge(address, tmp_path):
             if not go_on:
                 house.opens("asystole", "x-1")
                 continue
-            house.announcer.go_on(house.ledger.standing(), house.common)
+            house.announcer.go_on(left_in(house.ledger), house.common)
             with Subscriber(address, since=0) as subscriber:
                 told = served(house, lambda: received(subscriber))
     assert [each.message.state for each in told] == ["open", "closed"]
