@@ -174,6 +174,17 @@ def test_what_cannot_be_read_is_not_taken_for_nothing(house, address):
         assert len(served(house, lambda: received(subscriber, 6.0))) == 6
 
 
+def test_an_entry_that_cannot_be_read_keeps_nobody_from_what_came_after_it(house, address):
+    for number in range(3):
+        house.opens("asystole", f"a-{number}")
+    with house.ledger._db as db:
+        db.execute("update entry set payload = cast(replace(payload, 'alarm', 'a,arm') as blob) where serial = 2")
+    house.status()
+    with Subscriber(address, since=0) as subscriber:
+        assert ids(served(house, lambda: received(subscriber))) == ["a-0", "a-2"]
+        assert (subscriber.unread, subscriber.mark.serial) == (1, 3)
+
+
 def test_nobody_is_told_all_anew_because_the_disk_was_full_at_a_crash(address, tmp_path):
     with open_daemon(address, tmp_path) as house:
         house.opens("lead_off", "a-1")
