@@ -233,14 +233,15 @@ class Ledger:
             horizon_s = monotonic() + self._utc_ahead_s - keep_s if fits else float("inf")
             with self._db:
                 gone = self._db.execute(
-                    "delete from entry where serial in (select serial from entry where saved_s < ? "
-                    "and serial not in (select serial from standing) order by serial limit ?)",
+                    "delete from entry where saved_s < ? and serial in (select serial from entry "
+                    "where serial not in (select serial from standing) order by serial limit ?)",
                     (horizon_s, PRUNED_AT_ONCE),
                 ).rowcount
                 for _ in range(FREED_AT_ONCE):  # Python takes one step of it, which is one page
                     self._db.execute("pragma incremental_vacuum")
         except sqlite3.Error as error:
-            log.warning("old alerts cannot be removed: %s", error)
+            if not self.failing:  # that is said already
+                log.warning("old alerts cannot be removed: %s", error)
             return 0
         return gone
 

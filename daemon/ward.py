@@ -27,7 +27,6 @@ STATUS_EVERY_S = 1.0
 FLUSH_EVERY_S = 1.0
 SERVE_EVERY_S = 0.02  # however many turns there are meanwhile, and while a long one lasts
 LOOK_EVERY_S = 1.0
-PRUNE_EVERY_S = 10.0
 
 Waiting = Callable[[int], tuple[int, int]]
 """How many readings and how many items of the judge room wait in the queues of the patch at this place."""
@@ -69,7 +68,7 @@ class Ward:
         self._by_name = {wearer.patch.id: each for wearer, each in zip(config.wearers, self._judgings, strict=True)}
         self._begin()
         self._telling = cycle(self._judgings)
-        self._tell_due_s = self._flush_due_s = self._prune_due_s = self._look_due_s = self._serve_due_s = 0.0
+        self._tell_due_s = self._flush_due_s = self._look_due_s = self._serve_due_s = 0.0
 
     def work(self, items: list[Of]) -> Iterator[Of]:
         """A turn."""
@@ -100,8 +99,6 @@ class Ward:
         if now_s >= self._flush_due_s:
             self._flush_due_s = now_s + FLUSH_EVERY_S
             self._ledger.flush()
-        if now_s >= self._prune_due_s:
-            self._prune_due_s = now_s + PRUNE_EVERY_S
             self._ledger.prune(keep_s=86_400 * self._store.keep_days, keep_bytes=round(1e6 * self._store.keep_mb))
         self._publisher.welcome()  # first: a status before what stands open says that there is nothing to be had
         self._tell(now_s)
