@@ -62,7 +62,7 @@ class Numbers:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._upto: dict[str, int] = dict(db.execute("select name, upto from reserved"))
-        self._last = dict(self._upto)
+        self._before, self._last = dict(self._upto), dict(self._upto)
         self.unwritten = False  # the disk did not take them; the ledger tells of it, and writes them with what waits
 
     def next(self, name: str) -> int:
@@ -76,9 +76,9 @@ class Numbers:
                 self.unwritten = True
         return number
 
-    def given(self, name: str) -> int:
-        """No higher one was."""
-        return self._upto.get(name, 0)
+    def given_before(self, name: str) -> int:
+        """No higher one was before this start; but for what a disk did not take that was full for more than a block."""
+        return self._before.get(name, 0)
 
     def write(self) -> None:
         """All of them, in a transaction of the ledger's."""

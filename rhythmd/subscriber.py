@@ -197,7 +197,7 @@ class Subscriber:
             self._first = None
         if self._ledger is None:
             self._ledger = status.ledger
-        if status.ledger != self._ledger or status.serial > self._known:
+        if status.ledger != self._ledger or status.serial > self._known or self._went_back(status):
             self._fetch()
         elif not self._ready:
             self._reached(self._known)
@@ -207,6 +207,11 @@ class Subscriber:
         told = {alert_id for _, _, alert_id in self._early}
         named = status.patches == 1 and told.issuperset({*status.open_alerts, *status.calling})
         return named or (status.patch == first.patch and status.seq > first.seq)
+
+    def _went_back(self, status: Status) -> bool:
+        """Whether the daemon died with a full disk: what was told then is lost, and its serials are given again."""
+        before = self._last.get(("status", status.patch))
+        return isinstance(before, Status) and status.ledger == before.ledger and status.serial < before.serial
 
     def _reached(self, serial: int) -> None:
         behind = self.mark is not None and self.mark.ledger == self._ledger and self.mark.serial > serial
@@ -230,9 +235,9 @@ class Subscriber:
                 message = self._read(topic, payload)
                 if isinstance(message, Durable) and _key(message) not in self._early:
                     self._give(Received(topic, message))
-            if answer.ledger != self._ledger:
+            if answer.ledger != self._ledger or answer.upto < request.serial:  # it begins anew
                 self._early.clear()
-                self._joined, self._first = 0, None
+                self._joined, self._first, self.mark = 0, None, None
             self._ledger, self._known, more = answer.ledger, answer.upto, answer.more
 
 

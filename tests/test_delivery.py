@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from daemon.announcer import left_in
+from daemon.ledger import RESERVED
 from daemon.messages import Alert
 from daemon.requests import desk_of
 from rhythmd import Subscriber
@@ -203,6 +204,39 @@ def test_nobody_is_told_all_anew_because_the_disk_was_full_at_a_crash(address, t
         assert served(house, lambda: received(subscriber)) == []
         house.opens("asystole", "b-1")
         assert ids(served(house, lambda: received(subscriber))) == ["b-1"]
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["who was there meanwhile", "who comes back with a mark"])
+def test_serials_given_again_after_a_crash_with_a_full_disk_are_not_taken_for_old_ones(address, tmp_path, stays):
+    """The disk was full for more than a block of numbers."""
+    with open_daemon(address, tmp_path) as house:
+        house.opens("lead_off", "a-1")
+        house.status()
+        subscriber = Subscriber(address, since=0)
+        assert len(served(house, lambda: received(subscriber))) == 1
+        whole = house.ledger._db
+        house.ledger._db = house.ledger.numbers._db = Disk(whole, "insert", "delete", "update")
+        for number in range(RESERVED + 10):
+            house.opens("asystole", f"b-{number}")
+        house.status()
+        assert len(ids(served(house, lambda: received(subscriber)))) == RESERVED + 10
+        house.ledger._waiting.clear()  # it dies here
+        house.ledger._db = house.ledger.numbers._db = whole
+        house.ledger.numbers.unwritten, house.ledger.numbers.close = False, lambda: None
+    if not stays:
+        subscriber.close()
+    with open_daemon(address, tmp_path) as house:
+        house.opens("asystole", "c-1")
+        if not stays:
+            subscriber = Subscriber(address, since=subscriber.mark)
+        house.status()
+        told = served(house, lambda: received(subscriber, 1.0))
+        house.opens("asystole", "c-2")
+        house.status()
+        told += served(house, lambda: received(subscriber))
+        assert ids(told)[-2:] == ["c-1", "c-2"]
+        assert subscriber.mark.serial == house.ledger.newest < RESERVED + 10
+    subscriber.close()
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere")])
