@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from contextlib import closing
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -22,7 +23,7 @@ from rhythmd.notify import app, pace
 from rhythmd.notify.app import Teller, untold_of
 from rhythmd.notify.calls import MOST_CASES, Calls
 from rhythmd.notify.config import DAEMON_LOST, DEFAULT_FILE, Contact, Rule, Settings, check
-from rhythmd.notify.outbox import SCHEMA, Outbox, open_outbox
+from rhythmd.notify.outbox import SCHEMA, TRY_DISK_S, Outbox, open_outbox
 from rhythmd.notify.pace import Waiting, fresh, in_hours, obsolete, ready, too_many
 from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
 from rhythmd.notify.sending import Target, targets_of
@@ -485,6 +486,43 @@ def test_what_another_version_stored_and_this_one_cannot_read_is_left_out_and_co
         db.execute("insert into kept values ('x', '{}')")
         db.execute("insert into waiting (key, target, body) values ('x', 'y', 'nonsense')")
         assert (outbox.cases(), [row.notice for row in outbox.waiting()], outbox.unread) == ([one.case], [one], 2)
+
+
+class Absent(sqlite3.Connection):
+    """A disk that is not there for a while."""
+
+    away = False
+
+    def _try(self) -> None:
+        if self.away:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def backup(self, target, **how):
+        self._try()
+        super().backup(target, **how)
+
+    def execute(self, *what):
+        self._try()
+        return super().execute(*what)
+
+    def executemany(self, *what):
+        self._try()
+        return super().executemany(*what)
+
+
+def test_what_waited_on_a_disk_that_could_not_be_read_for_a_while_is_sent_when_it_can(tmp_path):
+    before, meanwhile = notice("before"), notice("meanwhile")
+    connect(tmp_path / "notify.db", SCHEMA).close()
+    with closing(sqlite3.connect(tmp_path / "notify.db", factory=Absent)) as db:
+        outbox = Outbox(db)
+        outbox.keep({"d": Mark("L", 5), "e": Mark("M", 6)}, {}, {}, waiting(before), 0.0)
+        db.away = True
+        outbox.keep({"d": Mark("L", 7)}, {}, {}, waiting(meanwhile), 1.0)
+        db.away = False
+        outbox.count("sent", 1, 1.0 + TRY_DISK_S)
+    with open_outbox(tmp_path) as outbox:
+        assert {row.notice.case.alert.id for row in outbox.waiting()} == {"before", "meanwhile"}
+        assert outbox.marks() == {"d": Mark("L", 7), "e": Mark("M", 6)}
 
 
 # What it says.
