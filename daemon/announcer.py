@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
 import msgspec
@@ -18,6 +18,18 @@ log = logging.getLogger(__name__)
 
 Stamp = Callable[[str], dict[str, object]]
 """From a topic to what every message of it carries: seq, patch, sample, utc."""
+
+Left = tuple[Entry, Alert | Answered]
+
+
+def left_in(ledger: Ledger) -> Iterator[Left]:
+    """What still stood when the daemon before ended, oldest first. One spoiled entry must not keep us from watching."""
+    for entry in ledger.standing():
+        try:
+            kind: type[Alert | Answered] = Answered if entry.topic == "answered" else Alert
+            yield entry, msgspec.json.decode(entry.payload, type=kind)
+        except msgspec.DecodeError as error:
+            log.error("%s with serial %d cannot be read and is left out: %s", entry.topic, entry.serial, error)
 
 
 class Announcer:
@@ -52,26 +64,22 @@ class Announcer:
         log.info("%s by %s: %s", answer.how, answer.by, answer.id or f"all that call, for {answer.for_s:g} s")
         return None
 
-    def go_on(self, left: Iterable[Entry], stamp: Stamp) -> None:
+    def go_on(self, left: Iterable[Left], stamp: Stamp) -> None:
         """To be called first, with what still stood when the daemon before ended, oldest first.
 
         What nobody has acknowledged calls again; what it left open, because it died, is closed as interrupted.
         """
         left_open: list[tuple[str, Alert]] = []
-        given_up: list[str] = []
-        for entry in left:
-            if entry.topic == "answered":
-                alert_id = str(msgspec.json.decode(entry.payload, type=Answered).id)
-                name = _answer_to(alert_id)
-                self.attention.acknowledge(alert_id)
+        for entry, message in left:
+            if isinstance(message, Answered):
+                name = _answer_to(str(message.id))
+                self.attention.acknowledge(str(message.id))
             else:
-                alert = msgspec.json.decode(entry.payload, type=Alert)
-                name = alert.id
-                given_up += self.attention.alert(alert, monotonic())
-                if alert.state == "open":
-                    left_open.append((entry.topic, alert))
+                name = message.id
+                self._given_up += self.attention.alert(message, monotonic())
+                if message.state == "open":
+                    left_open.append((entry.topic, message))
             self._publisher.remember(name, [entry.topic.encode(), entry.payload])
-        self._given_up = tuple(given_up)
         for name in _names(self._given_up):
             self._publisher.forget(name)
         for topic, alert in left_open:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from daemon.links import Frame, Link
@@ -9,10 +11,6 @@ from dsp.signal import LEAD_OFF, MISSING, SATURATED, Block
 
 PLAUSIBLE_S = 60.0
 """A sequence number that is off by more than this from the time waited tells of a restarted patch, not of a loss."""
-
-TURN_S = 0.1
-"""A number that comes again is a frame that came twice; but where all numbers pass in less than this (BITalino: 16 ms),
-rather the whole turn was lost."""
 
 BRIDGED_S = 2.0
 """Longer losses are not filled with missing samples: the time line jumps, and a new session begins. It is the silence
@@ -25,7 +23,8 @@ class Clock:
     def __init__(self, link: Link, rate_hz: float) -> None:
         self._link = link
         self._rate_hz = rate_hz
-        self._last: int | None = None  # sequence number
+        self._due: int | None = None  # the number of the next frame
+        self._recent: deque[Frame] = deque(maxlen=link.remembered_frames)
         self.next = 0  # index of the sample that comes next
         self.samples = 0  # received
         self.lost_samples = 0
@@ -60,20 +59,21 @@ class Clock:
         return [*blocks, *self._block(start, counts, marks)]
 
     def _lost_before(self, frame: Frame, waited_s: float) -> int | None:
-        """Samples lost between the last frame and this one; None for a frame that came twice."""
-        last, self._last = self._last, frame.sequence
-        if last is None:
-            return 0
+        """Samples lost between the last frame and this one; None for one that has come before."""
+        if frame.sequence != self._due and frame in self._recent:
+            return None
         modulus, size = self._link.sequence_modulus, self._link.samples_per_frame
+        due, self._due = self._due, (frame.sequence + 1) % modulus
+        self._recent.append(frame)
+        if due is None:
+            return 0
         expected = 1 + waited_s * self._rate_hz / size
-        steps = (frame.sequence - last) % modulus
+        steps = 1 + (frame.sequence - due) % modulus
         steps += modulus * max(0, round((expected - steps) / modulus))
-        if not steps and modulus * size < TURN_S * self._rate_hz:
-            steps = modulus
         if abs(steps - expected) * size > PLAUSIBLE_S * self._rate_hz:
             self.restarts += 1
             steps = round(expected)
-        return (steps - 1) * size if steps else None
+        return (steps - 1) * size
 
     def _block(self, start: int, counts: list[int], marks: list[int]) -> list[Block]:
         if not counts:

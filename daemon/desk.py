@@ -61,7 +61,7 @@ class Desk:
         return [msgspec.json.encode(Answer(ledger=self._ledger.id, error=error))]
 
     def _page(self, request: Since) -> list[bytes]:
-        given = max(self._ledger.newest, self._ledger.numbers.given("serial"))  # and perhaps lost by a full disk
+        given = max(self._ledger.newest, self._ledger.numbers.given_before("serial"))  # and perhaps lost by a full disk
         same = request.ledger in (None, self._ledger.id) and request.serial <= given
         page = self._ledger.since(request.serial if same else 0, request.topics, most=ENTRIES_A_PAGE)
         answer = Answer(ledger=self._ledger.id, upto=page.upto, more=page.more)

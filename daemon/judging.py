@@ -10,14 +10,14 @@ from time import monotonic
 from typing import Any
 
 from daemon.alerts import AlertEvent
-from daemon.announcer import Announcer
+from daemon.announcer import Announcer, Left
 from daemon.config import Wearer
 from daemon.engine import Engine, Seat
 from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Condition, Judge
 from daemon.kinds import KINDS
-from daemon.ledger import Entry, Ledger
+from daemon.ledger import Ledger
 from daemon.listening import Heard, Skipped
 from daemon.messages import Clock, Latency, LinkCounts, Queues, Status
 from daemon.metrics import Metrics
@@ -47,16 +47,13 @@ class Judging:
         ledger: Ledger,
         metrics: Metrics,
         queues: Callable[[], Queues],
-        patches: int,
-        stepped: Callable[[float], None],
+        patches: int,  # of this daemon
     ) -> None:
-        """One of `patches` of this daemon. `stepped` hears by how many seconds the host's UTC was set."""
         self._patch = wearer.patch
         self._engine_asked = engine_asked
         self._metrics = metrics
         self._queues = queues
         self._patches = patches
-        self._stepped = stepped
         self._model = model
         self._engine = engine
         self._publisher = publisher
@@ -80,7 +77,7 @@ class Judging:
         self._waveform = Waveform(self._patch.id, self._line, publisher)
         self._behind_ms: deque[float] = deque(maxlen=TIMED_READINGS)
 
-    def begin(self, left: Iterable[Entry]) -> None:
+    def begin(self, left: Iterable[Left]) -> None:
         """To be called first: `left` is what still stood of this patch's when the daemon before ended."""
         self._announcer.go_on(left, self._stamp)
         self._tell_utc(Change("start", 0))
@@ -151,9 +148,8 @@ class Judging:
     def _tell_utc(self, change: Change) -> None:
         """The same samples have another UTC from here on; what was published keeps its own."""
         if change.by_s:
-            log.warning("UTC of the patch's samples moved by %+.1f s: %s", change.by_s, _MOVED[change.why])
-        if change.why == "stepped":
-            self._stepped(change.by_s)
+            why = "the host's clock was set" if change.why == "stepped" else "the patch's clock and the host's differ"
+            log.warning("UTC of the patch's samples moved by %+.1f s: %s", change.by_s, why)
         clock = Clock(
             seq=self._publisher.next_seq("clock"),
             patch=self._patch.id,
@@ -214,9 +210,3 @@ class Judging:
         )
         self._metrics.status(status)
         self._publisher.remember("status", self._publisher.send("status", status))
-
-
-_MOVED = {
-    "stepped": "the host's clock was set",
-    "drifted": "the patch's clock and the host's differ",
-}

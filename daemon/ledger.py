@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
+from time import monotonic, time
 
 from daemon.database import connect, connect_or_begin_anew
 
@@ -62,7 +62,7 @@ class Numbers:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._upto: dict[str, int] = dict(db.execute("select name, upto from reserved"))
-        self._last = dict(self._upto)
+        self._before, self._last = dict(self._upto), dict(self._upto)
         self.unwritten = False  # the disk did not take them; the ledger tells of it, and writes them with what waits
 
     def next(self, name: str) -> int:
@@ -76,9 +76,9 @@ class Numbers:
                 self.unwritten = True
         return number
 
-    def given(self, name: str) -> int:
-        """No higher one was."""
-        return self._upto.get(name, 0)
+    def given_before(self, name: str) -> int:
+        """No higher one was before this start; but for what a disk did not take that was full for more than a block."""
+        return self._before.get(name, 0)
 
     def write(self) -> None:
         """All of them, in a transaction of the ledger's."""
@@ -110,6 +110,7 @@ class Ledger:
         (self.id,) = db.execute("select ledger from about").fetchone()
         (self.newest,) = db.execute("select coalesce(max(serial), 0) from entry").fetchone()
         self._began_at = self.newest
+        self._utc_ahead_s = time() - monotonic()
 
     def add(self, entry: Entry) -> None:
         """Commit it; when this returns and `failing` is empty, it survives a power cut."""
@@ -124,6 +125,8 @@ class Ledger:
         """Try again to write what waits, and to have the file. To be called now and then."""
         if self._volatile:
             self._go_home()
+        with suppress(sqlite3.Error):  # then the next time
+            self._follow_utc()
         self._commit()
 
     def _commit(self) -> None:
@@ -173,7 +176,7 @@ class Ledger:
             log.warning("alerts are stored in %s from now on, with those of before", home)
 
     def _write(self, entry: Entry) -> None:
-        values = (entry.serial, entry.topic, time(), entry.payload)
+        values = (entry.serial, entry.topic, monotonic() + self._utc_ahead_s, entry.payload)
         self._db.execute("insert or ignore into entry values (?, ?, ?, ?)", values)
         if entry.stands:
             self._db.execute("insert or replace into standing values (?, ?)", (entry.stands, entry.serial))
@@ -187,13 +190,13 @@ class Ledger:
     def close(self) -> None:
         self._db.close()
 
-    def stepped(self, by_s: float) -> None:
-        """The host's UTC was set: what this process stored is no older and no younger for it."""
-        try:
+    def _follow_utc(self) -> None:
+        """Where the host's was set, what this process stored is no older and no younger for it."""
+        step_s = time() - monotonic() - self._utc_ahead_s
+        if abs(step_s) > 1.0:  # less makes nothing too old
             with self._db:
-                self._db.execute("update entry set saved_s = saved_s + ? where serial > ?", (by_s, self._began_at))
-        except sqlite3.Error as error:
-            log.warning("the age of alerts cannot be corrected: %s", error)
+                self._db.execute("update entry set saved_s = saved_s + ? where serial > ?", (step_s, self._began_at))
+            self._utc_ahead_s += step_s
 
     def since(self, serial: int, topics: tuple[str, ...], *, most: int) -> Page:
         """Entries after `serial` whose topic begins with one of `topics`, at most `most` of them."""
@@ -222,20 +225,23 @@ class Ledger:
     def prune(self, *, keep_s: float, keep_bytes: int) -> int:
         """Forget a few of the oldest entries when they are too old or too many; what stands stays. How many went."""
         try:
+            self._follow_utc()
             (pages,) = self._db.execute("pragma page_count").fetchone()
             (free,) = self._db.execute("pragma freelist_count").fetchone()
             (size,) = self._db.execute("pragma page_size").fetchone()
-            horizon_s = time() - keep_s if (pages - free) * size <= keep_bytes else float("inf")
+            fits = (pages - free) * size <= keep_bytes
+            horizon_s = monotonic() + self._utc_ahead_s - keep_s if fits else float("inf")
             with self._db:
                 gone = self._db.execute(
-                    "delete from entry where serial in (select serial from entry where saved_s < ? "
-                    "and serial not in (select serial from standing) order by serial limit ?)",
+                    "delete from entry where saved_s < ? and serial in (select serial from entry "
+                    "where serial not in (select serial from standing) order by serial limit ?)",
                     (horizon_s, PRUNED_AT_ONCE),
                 ).rowcount
                 for _ in range(FREED_AT_ONCE):  # Python takes one step of it, which is one page
                     self._db.execute("pragma incremental_vacuum")
         except sqlite3.Error as error:
-            log.warning("old alerts cannot be removed: %s", error)
+            if not self.failing:  # that is said already
+                log.warning("old alerts cannot be removed: %s", error)
             return 0
         return gone
 

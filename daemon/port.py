@@ -59,7 +59,7 @@ def open_port(patch: Patch) -> Iterator[Any]:
         port = serial.serial_for_url(patch.port, do_not_open=True)
     except ValueError as error:
         raise PortError(f"patch.port: {patch.port}: {error}") from None
-    port.baudrate, port.timeout = link.baud, SILENT_READ_S
+    port.baudrate, port.timeout, port.write_timeout = link.baud, SILENT_READ_S, SILENT_READ_S
     if "://" not in patch.port:
         port.exclusive = True  # two readers would each get half of the bytes
     port.open()
@@ -92,11 +92,11 @@ class Reader(threading.Thread):
         self.ready = threading.Event()
         self.busy_since_s: float | None = None
         self.error: BaseException | None = None
-        self._connected = False
+        self._connected = True  # until it turns out to be away
+        self._away_s = 0.0  # up to when the next room was told that it is (monotonic)
         self._connections = 0
         self._dropped_bytes = 0
         self._wait_s = BACK_OFF_S[0]
-        self._told_absent = False
 
     def run(self) -> None:
         self.ready.set()
@@ -116,7 +116,6 @@ class Reader(threading.Thread):
         with open_port(self._patch) as port:
             self._connected, self._connections = True, self._connections + 1
             log.info("patch %s: %s is open", self._patch.id, self._patch.port)
-            self._told_absent = False
             while not self._stop_asked.is_set():
                 self.busy_since_s = monotonic()
                 data = _read(port)
@@ -128,16 +127,17 @@ class Reader(threading.Thread):
                     sleep(GATHER_S)
 
     def _lost(self, error: Exception) -> None:
-        """Says so once, then lets the back-off pass as silence."""
-        self._connected = False
+        """Says so once, then lets the back-off pass as silence, and with it the seconds that opening may take."""
         self.busy_since_s = None
-        if not self._told_absent:
+        if self._connected:
             log.warning("patch %s: %s is away (%s); trying for ever", self._patch.id, self._patch.port, error)
-            self._told_absent = True
+            self._connected, self._away_s = False, monotonic()
         is_there = self._is_there()
         until = monotonic() + self._wait_s * random.uniform(0.8, 1.2)
         while monotonic() < until and not self._stop_asked.wait(SILENT_READ_S):
-            self._hand_on(b"")
+            while self._away_s + SILENT_READ_S <= monotonic():
+                self._away_s += SILENT_READ_S
+                self._hand_on(b"")
             was_there, is_there = is_there, self._is_there()
             if is_there and not was_there:  # plugged in again: the back-off is for what keeps failing
                 self._wait_s = BACK_OFF_S[0]

@@ -32,7 +32,7 @@ PREMATURE_WEIGHT = 0.5
 """Of the log-odds for AF, beside those of a beat for being premature; chosen on mitdb DS1 and svdb."""
 
 FORGET_S = 60.0
-"""So long without a beat, and what was before says nothing any more."""
+"""So long without a beat, and what was before says nothing any more; but of AF that stood it tells where it ended."""
 
 
 class AtrialFibrillation:
@@ -72,7 +72,7 @@ class AtrialFibrillation:
         beat = moment.beat
         if beat is None:
             return self._told(self._standing)
-        if self._before and beat.r_peak - self._before.r_peak > FORGET_S * RATE_HZ:
+        if not self._standing and self._before and beat.r_peak - self._before.r_peak > FORGET_S * RATE_HZ:
             self._forget()
         if beat.rr_s and beat.beat != "V" and not (self._before and self._before.beat == "V"):
             self._irregularity.add(beat.rr_s)

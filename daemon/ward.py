@@ -7,15 +7,14 @@ from contextlib import contextmanager
 from itertools import cycle
 from time import monotonic
 
-import msgspec
-
+from daemon.announcer import left_in
 from daemon.config import Config
 from daemon.desk import Desk
 from daemon.doors import Doors, open_doors
 from daemon.engine import Engine, open_engine
 from daemon.judging import Judging
 from daemon.ledger import Ledger
-from daemon.messages import Message, Queues
+from daemon.messages import Queues
 from daemon.metrics import Metrics
 from daemon.publish import Publisher, resolve
 from daemon.requests import Acknowledge, Silence
@@ -28,7 +27,6 @@ STATUS_EVERY_S = 1.0
 FLUSH_EVERY_S = 1.0
 SERVE_EVERY_S = 0.02  # however many turns there are meanwhile, and while a long one lasts
 LOOK_EVERY_S = 1.0
-PRUNE_EVERY_S = 10.0
 
 Waiting = Callable[[int], tuple[int, int]]
 """How many readings and how many items of the judge room wait in the queues of the patch at this place."""
@@ -64,14 +62,13 @@ class Ward:
                 metrics,
                 lambda place=place: self._queues(place),  # type: ignore[misc]
                 len(config.wearers),
-                (lambda _by_s: None) if place else ledger.stepped,  # each hears of it; what is stored ages once
             )
             for place, wearer in enumerate(config.wearers)
         ]
         self._by_name = {wearer.patch.id: each for wearer, each in zip(config.wearers, self._judgings, strict=True)}
         self._begin()
         self._telling = cycle(self._judgings)
-        self._tell_due_s = self._flush_due_s = self._prune_due_s = self._look_due_s = self._serve_due_s = 0.0
+        self._tell_due_s = self._flush_due_s = self._look_due_s = self._serve_due_s = 0.0
 
     def work(self, items: list[Of]) -> Iterator[Of]:
         """A turn."""
@@ -90,11 +87,10 @@ class Ward:
 
     def _begin(self) -> None:
         """Go on with what the daemon before left; the first patch answers for those that are not here any more."""
-        left = [(msgspec.json.decode(entry.payload, type=Message).patch, entry) for entry in self._ledger.standing()]
-        for place, (name, judging) in enumerate(self._by_name.items()):
-            judging.begin(
-                [entry for patch, entry in left if patch == name or (patch not in self._by_name and not place)]
-            )
+        left = list(left_in(self._ledger))
+        heirs = [self._by_name.get(message.patch, self._judgings[0]) for _, message in left]
+        for judging in self._judgings:
+            judging.begin([each for each, heir in zip(left, heirs, strict=True) if heir is judging])
 
     def _serve(self) -> None:
         """What is done in between, whatever comes or not."""
@@ -103,8 +99,6 @@ class Ward:
         if now_s >= self._flush_due_s:
             self._flush_due_s = now_s + FLUSH_EVERY_S
             self._ledger.flush()
-        if now_s >= self._prune_due_s:
-            self._prune_due_s = now_s + PRUNE_EVERY_S
             self._ledger.prune(keep_s=86_400 * self._store.keep_days, keep_bytes=round(1e6 * self._store.keep_mb))
         self._publisher.welcome()  # first: a status before what stands open says that there is nothing to be had
         self._tell(now_s)

@@ -5,6 +5,7 @@ Needs pyzmq and msgspec alone.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import zmq
 from daemon.messages import Durable, Message, Status, type_of
 from daemon.requests import Since, desk_of
 from rhythmd.desk import Access, Desk, DeskError, show_keys
+
+log = logging.getLogger(__name__)
 
 ADDRESS = "tcp://127.0.0.1:8251"
 Key = tuple[int, datetime, str | None]
@@ -72,6 +75,7 @@ class Subscriber:
         patch: str | None = None,
     ) -> None:
         self.lost = 0  # messages that this subscriber's topics had and that nobody can give again: beats, waves
+        self.unread = 0  # messages that came and could not be read: spoiled, or another version's
         self.mark: Mark | None = None
         self._topics = topics
         self.patch = patch
@@ -132,10 +136,9 @@ class Subscriber:
 
     def _take(self, frames: list[bytes]) -> None:
         topic = frames[0].decode()
-        kind = type_of(topic)
-        if kind is None:
-            return  # a later version's topic
-        message = msgspec.json.decode(frames[1], type=kind)
+        message = self._read(topic, frames[1])
+        if message is None:
+            return
         if isinstance(message, Durable):
             self._take_durable(Received(topic, message), message)
             return
@@ -149,6 +152,17 @@ class Subscriber:
         self._last[topic, message.patch] = message
         if topic.startswith(self._topics):
             self._give(Received(topic, message, b"".join(frames[2:])))
+
+    def _read(self, topic: str, payload: bytes) -> Message | None:
+        """None for a later version's topic, and for what cannot be read: who ended there would never get past it."""
+        kind = type_of(topic)
+        try:
+            return msgspec.json.decode(payload, type=kind) if kind else None
+        except msgspec.DecodeError as error:
+            if not self.unread:
+                log.warning("a message of topic %s cannot be read and is left out: %s", topic, error)
+            self.unread += 1
+            return None
 
     def _give(self, received: Received) -> None:
         if self.patch in (None, received.message.patch):
@@ -183,7 +197,7 @@ class Subscriber:
             self._first = None
         if self._ledger is None:
             self._ledger = status.ledger
-        if status.ledger != self._ledger or status.serial > self._known:
+        if status.ledger != self._ledger or status.serial > self._known or self._went_back(status):
             self._fetch()
         elif not self._ready:
             self._reached(self._known)
@@ -193,6 +207,11 @@ class Subscriber:
         told = {alert_id for _, _, alert_id in self._early}
         named = status.patches == 1 and told.issuperset({*status.open_alerts, *status.calling})
         return named or (status.patch == first.patch and status.seq > first.seq)
+
+    def _went_back(self, status: Status) -> bool:
+        """Whether the daemon died with a full disk: what was told then is lost, and its serials are given again."""
+        before = self._last.get(("status", status.patch))
+        return isinstance(before, Status) and status.ledger == before.ledger and status.serial < before.serial
 
     def _reached(self, serial: int) -> None:
         behind = self.mark is not None and self.mark.ledger == self._ledger and self.mark.serial > serial
@@ -213,13 +232,12 @@ class Subscriber:
                 self._fetch_due_s = monotonic() + ASK_AGAIN_S
                 return
             for topic, payload in entries:
-                kind = type_of(topic)
-                message = kind and msgspec.json.decode(payload, type=kind)
+                message = self._read(topic, payload)
                 if isinstance(message, Durable) and _key(message) not in self._early:
                     self._give(Received(topic, message))
-            if answer.ledger != self._ledger:
+            if answer.ledger != self._ledger or answer.upto < request.serial:  # it begins anew
                 self._early.clear()
-                self._joined, self._first = 0, None
+                self._joined, self._first, self.mark = 0, None, None
             self._ledger, self._known, more = answer.ledger, answer.upto, answer.more
 
 

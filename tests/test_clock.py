@@ -126,6 +126,26 @@ def test_a_frame_that_comes_twice_counts_once(name):
 
 
 @links
+@pytest.mark.parametrize("again", [2, 8])
+def test_frames_that_a_gateway_sends_once_more_together_count_once(name, again):
+    placed = clock(name)
+    sent = [*range(300), *range(300 - again, 600)]
+    (block,) = placed.place([frame(name, n) for n in sent], 0.0)
+    assert (placed.lost_samples, placed.restarts) == (0, 0)
+    np.testing.assert_array_equal(counts(name, block), np.arange(600 * LINKS[name].samples_per_frame))
+
+
+@links
+def test_a_number_that_comes_again_with_other_samples_is_no_frame_that_came_twice(name):
+    """The first of a patch that restarted, or all numbers have passed meanwhile."""
+    placed = clock(name)
+    modulus, size = LINKS[name].sequence_modulus, LINKS[name].samples_per_frame
+    placed.place([frame(name, n) for n in (7, 7 + modulus)], 0.0)
+    assert placed.samples == 2 * size
+    assert (placed.restarts, placed.lost_samples) in ((1, 0), (0, (modulus - 1) * size))
+
+
+@links
 def test_the_number_wraps_without_a_loss(name):
     placed = clock(name)
     last = LINKS[name].sequence_modulus - 1

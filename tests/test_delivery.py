@@ -11,6 +11,8 @@ import msgspec
 import pytest
 import zmq
 
+from daemon.announcer import left_in
+from daemon.ledger import RESERVED
 from daemon.messages import Alert
 from daemon.requests import desk_of
 from rhythmd import Subscriber
@@ -173,6 +175,17 @@ def test_what_cannot_be_read_is_not_taken_for_nothing(house, address):
         assert len(served(house, lambda: received(subscriber, 6.0))) == 6
 
 
+def test_an_entry_that_cannot_be_read_keeps_nobody_from_what_came_after_it(house, address):
+    for number in range(3):
+        house.opens("asystole", f"a-{number}")
+    with house.ledger._db as db:
+        db.execute("update entry set payload = cast(replace(payload, 'alarm', 'a,arm') as blob) where serial = 2")
+    house.status()
+    with Subscriber(address, since=0) as subscriber:
+        assert ids(served(house, lambda: received(subscriber))) == ["a-0", "a-2"]
+        assert (subscriber.unread, subscriber.mark.serial) == (1, 3)
+
+
 def test_nobody_is_told_all_anew_because_the_disk_was_full_at_a_crash(address, tmp_path):
     with open_daemon(address, tmp_path) as house:
         house.opens("lead_off", "a-1")
@@ -191,6 +204,39 @@ def test_nobody_is_told_all_anew_because_the_disk_was_full_at_a_crash(address, t
         assert served(house, lambda: received(subscriber)) == []
         house.opens("asystole", "b-1")
         assert ids(served(house, lambda: received(subscriber))) == ["b-1"]
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["who was there meanwhile", "who comes back with a mark"])
+def test_serials_given_again_after_a_crash_with_a_full_disk_are_not_taken_for_old_ones(address, tmp_path, stays):
+    """The disk was full for more than a block of numbers."""
+    with open_daemon(address, tmp_path) as house:
+        house.opens("lead_off", "a-1")
+        house.status()
+        subscriber = Subscriber(address, since=0)
+        assert len(served(house, lambda: received(subscriber))) == 1
+        whole = house.ledger._db
+        house.ledger._db = house.ledger.numbers._db = Disk(whole, "insert", "delete", "update")
+        for number in range(RESERVED + 10):
+            house.opens("asystole", f"b-{number}")
+        house.status()
+        assert len(ids(served(house, lambda: received(subscriber)))) == RESERVED + 10
+        house.ledger._waiting.clear()  # it dies here
+        house.ledger._db = house.ledger.numbers._db = whole
+        house.ledger.numbers.unwritten, house.ledger.numbers.close = False, lambda: None
+    if not stays:
+        subscriber.close()
+    with open_daemon(address, tmp_path) as house:
+        house.opens("asystole", "c-1")
+        if not stays:
+            subscriber = Subscriber(address, since=subscriber.mark)
+        house.status()
+        told = served(house, lambda: received(subscriber, 1.0))
+        house.opens("asystole", "c-2")
+        house.status()
+        told += served(house, lambda: received(subscriber))
+        assert ids(told)[-2:] == ["c-1", "c-2"]
+        assert subscriber.mark.serial == house.ledger.newest < RESERVED + 10
+    subscriber.close()
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.mkdir(), lambda path: path.symlink_to("nowhere")])
@@ -272,7 +318,7 @@ def test_open_and_closed_are_two_messages_on_a_bridge(address, tmp_path):
             if not go_on:
                 house.opens("asystole", "x-1")
                 continue
-            house.announcer.go_on(house.ledger.standing(), house.common)
+            house.announcer.go_on(left_in(house.ledger), house.common)
             with Subscriber(address, since=0) as subscriber:
                 told = served(house, lambda: received(subscriber))
     assert [each.message.state for each in told] == ["open", "closed"]

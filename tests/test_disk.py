@@ -15,6 +15,7 @@ from daemon.messages import Alert
 from rhythmd.player import Player, excerpt
 from rhythmd.recording import shipped
 from rhythmd.subscriber import ALERTS, Subscriber
+from tests.house import ALERT, BEGAN
 from tests.running import MANY_ALERTS, Place, Running, at_length, caught_up, last_words, until
 
 RECORDING = excerpt(shipped(), 300, 180)
@@ -52,6 +53,21 @@ def test_a_daemon_whose_file_is_torn_begins_a_new_one_and_says_so(tmp_path, dama
         assert running.end() == 0
     assert len(list(place.state.glob(f"{FILE}.broken-*"))) >= 1
     assert place.kept()
+
+
+def test_a_spoiled_entry_that_stands_keeps_no_daemon_from_watching_and_no_other_from_calling(tmp_path):
+    """SQLite sees no turned bit in what it keeps."""
+    place = Place(tmp_path)
+    told = {**ALERT, "latching": True, "seq": 1, "patch": "of before", "sample": 0, "utc": BEGAN}
+    alert = Alert(id="a-2", kind="asystole", state="closed", **told)
+    whole = msgspec.json.encode(alert)
+    with open_ledger(place.state) as ledger:
+        for id_, payload in (("a-1", whole.replace(b"closed", b"c,osed")), ("a-2", whole), ("a-3", whole[:-9])):
+            ledger.add(Entry(ledger.numbers.next("serial"), "alert.asystole", payload, stands=id_))
+    with Subscriber(place.address, ("status",)) as subscriber, place.running() as running:
+        calling = until(subscriber, lambda _: True)[0].message.calling
+        assert {"a-1", "a-2", "a-3"} & {*calling} == {"a-2"}
+        assert running.end() == 0
 
 
 @contextmanager

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from daemon import database
 from daemon import ledger as room
 from daemon.config import ConfigError, Store
+from daemon.desk import REQUESTS_A_TURN
 from daemon.ledger import FILE, RESERVED, Entry, memory_ledger, open_ledger
 from daemon.store import open_store
+from daemon.ward import FLUSH_EVERY_S, SERVE_EVERY_S
 
 ALL = ("",)
 
@@ -196,6 +198,29 @@ def test_a_ledger_that_grew_too_large_loses_its_oldest(tmp_path):
     assert 300 < len(left) < 1000
     assert left[-1].serial == 3000
     assert (tmp_path / FILE).stat().st_size < 1_000_000  # and the disk has its room back
+
+
+def fill(ledger, entries: int) -> None:
+    ledger._waiting.extend(Entry(ledger.numbers.next("serial"), "answered", b"x" * 450) for _ in range(entries))
+    ledger.flush()
+
+
+def test_who_answers_as_often_as_he_can_does_not_fill_the_disk(tmp_path):
+    """Each silence is an entry; the desk takes so many a second."""
+    with open_ledger(tmp_path) as ledger:
+        for _ in range(40):
+            fill(ledger, round(REQUESTS_A_TURN * FLUSH_EVERY_S / SERVE_EVERY_S))
+            ledger.prune(keep_s=3600, keep_bytes=1_000_000)
+    assert (tmp_path / FILE).stat().st_size < 2_000_000
+
+
+def test_to_find_what_is_old_costs_no_more_for_all_that_is_not(tmp_path):
+    steps = []
+    with open_ledger(tmp_path) as ledger:
+        fill(ledger, 20_000)
+        ledger._db.set_progress_handler(lambda: steps.append(1), 1000)
+        assert ledger.prune(keep_s=3600, keep_bytes=10**9) == 0
+    assert len(steps) < 30
 
 
 def test_two_daemons_cannot_share_a_directory(tmp_path):

@@ -20,7 +20,7 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 
-from daemon.requests import Acknowledge
+from daemon.requests import Acknowledge, Silence
 from rhythmd import patient
 from rhythmd.cli import main
 from rhythmd.commands.monitor import add_arguments
@@ -258,6 +258,34 @@ def test_who_joins_late_is_told_how_everything_stands():
             assert len(hello["beats"]) >= 5
             bed.wave()
             assert viewer.next("wave")["counts"] == COUNTS[60 * BLOCK : 61 * BLOCK].tolist()
+
+
+def test_a_silence_of_before_is_told_by_what_is_left_of_it_and_one_that_is_over_not_at_all():
+    """A monitor that has just begun hears of it from the ledger, ahead of the first status."""
+    for ago_s, left_s in ((20.0, [100.0]), (18_000.0, [])):
+        with serving() as (bed, port):
+            bed.answer(Silence(for_s=120.0, by="night nurse"))
+            bed.sample += round(ago_s * RATE_HZ)
+            with looking(port) as (viewer, hello):
+                assert hello["silences"] == []
+                bed.tell_status()
+                if left_s:
+                    assert viewer.next("silence")["left_s"] == pytest.approx(100.0, abs=2.0)
+            with looking(port) as (_, hello):
+                assert [each["left_s"] for each in hello["silences"]] == pytest.approx(left_s, abs=2.0)
+
+
+def test_a_restart_of_the_daemon_ends_a_silence_on_the_page_too():
+    with serving() as (bed, port):
+        bed.clock(origin="patch0-a")
+        bed.tell_status()
+        bed.answer(Silence(for_s=120.0, by="night nurse"))
+        with looking(port) as (viewer, hello):
+            assert len(hello["silences"]) == 1
+            bed.clock(origin="patch0-b")
+            with looking(port) as (_, after):
+                assert after["silences"] == []
+            assert viewer.next("silence")["left_s"] == 0.0
 
 
 def test_places_are_seconds_of_patch_time_whatever_the_patchs_rate():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from contextlib import closing
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
+from time import sleep
 
 import msgspec
 import pytest
@@ -21,13 +23,13 @@ from rhythmd.notify import app, pace
 from rhythmd.notify.app import Teller, untold_of
 from rhythmd.notify.calls import MOST_CASES, Calls
 from rhythmd.notify.config import DAEMON_LOST, DEFAULT_FILE, Contact, Rule, Settings, check
-from rhythmd.notify.outbox import SCHEMA, Outbox, open_outbox
+from rhythmd.notify.outbox import SCHEMA, TRY_DISK_S, Outbox, open_outbox
 from rhythmd.notify.pace import Waiting, fresh, in_hours, obsolete, ready, too_many
 from rhythmd.notify.rules import URGENCY, Case, Notice, rule_for
 from rhythmd.notify.sending import Target, targets_of
 from rhythmd.notify.words import MOST_LINES, letter
 from rhythmd.settings import Source
-from rhythmd.subscriber import Received
+from rhythmd.subscriber import Mark, Received
 from tests.house import ALERT, BEGAN
 
 ROOT = Path(__file__).parents[1]
@@ -193,6 +195,39 @@ def test_the_time_of_a_patch_that_is_away_stands_still_though_another_of_its_dae
         assert [case.alert.id for case in outbox.cases()] == ["a"]
 
 
+def test_what_seems_too_old_waits_for_its_patchs_status_and_not_for_one_that_is_not_here(tmp_path, monkeypatch):
+    """As after a start: the desk tells of alerts before any status comes."""
+    monkeypatch.setattr(app, "STATUS_WITHIN_S", 0.2)
+    followed = Settings(daemon=(Source("d"),), rule=(Rule(name="r", contacts=("anna",)),))
+    with open_outbox(tmp_path) as outbox:
+        teller = Teller(followed, {}, outbox, print)
+
+        def hears(message: Alert | Status, serial: int) -> None:
+            teller.turn([Heard("d", Received("", message), Mark("L", serial))])
+
+        hears(alert("young", patch="away"), 1)
+        hears(alert("after", patch="worn", utc=datetime.now(timezone.utc)), 2)
+        assert (outbox.cases(), outbox.marks()) == ([], {})  # a kill now would lose nothing
+        hears(status(patch="away", utc=BEGAN), 2)
+        assert [case.alert.id for case in outbox.cases()] == ["young", "after"]
+        assert outbox.marks() == {"d": Mark("L", 2)}
+        hears(alert("old", patch="taken away"), 3)
+        assert outbox.counts() == {}
+        sleep(0.3)
+        teller.turn([])
+        assert (outbox.counts(), outbox.marks()) == ({"too old when heard": 1}, {"d": Mark("L", 3)})
+
+
+def test_a_daemon_whose_alerts_wait_to_be_dated_is_not_taken_for_lost(tmp_path):
+    followed = Settings(daemon=(Source("d"),), rule=(Rule(name="r", contacts=("anna",)),), daemon_lost_s=0.3)
+    with open_outbox(tmp_path) as outbox:
+        teller = Teller(followed, {}, outbox, print)
+        for _ in range(4):
+            teller.turn([Heard("d", Received("", alert()), None)])
+            assert outbox.cases() == []
+            sleep(0.15)
+
+
 def test_of_an_alarm_that_nobody_answers_nobody_hears_for_ever():
     calls = calls_of()
     calls.heard("d", alert(), 0.0, age_s=0.0)
@@ -241,6 +276,19 @@ def test_a_silence_is_no_forgetting():
     for second in range(1, 400):
         calls.heard("d", status(calling=() if second < 301 else ("a",)), float(second), age_s=0.0)
     assert seen(calls.due(400.0)) == [("repeated", "anna")]
+
+
+def test_a_restart_of_the_daemon_ends_a_silence_here_too():
+    """No message says so, but its statuses name what calls; those on their way as alarms were silenced say nothing."""
+    calls = calls_of(Rule(name="r", contacts=("anna",), repeat_min=1.0))
+    calls.heard("d", alert("a"), 0.0, age_s=0.0)
+    calls.heard("d", closed(alert("a")), 0.0, age_s=0.0)
+    calls.due(0.0)
+    calls.heard("d", answer(None, how="silenced", for_s=600.0), 1.0, age_s=0.0)
+    for second in range(1, 120):
+        calls.heard("d", status(calling=("a",) if second < 3 or second > 100 else ()), float(second), age_s=0.0)
+        told = calls.due(float(second))
+        assert seen(told) == ([("repeated", "anna")] if second == 112 else [])
 
 
 def status(**fields) -> Status:
@@ -438,6 +486,43 @@ def test_what_another_version_stored_and_this_one_cannot_read_is_left_out_and_co
         db.execute("insert into kept values ('x', '{}')")
         db.execute("insert into waiting (key, target, body) values ('x', 'y', 'nonsense')")
         assert (outbox.cases(), [row.notice for row in outbox.waiting()], outbox.unread) == ([one.case], [one], 2)
+
+
+class Absent(sqlite3.Connection):
+    """A disk that is not there for a while."""
+
+    away = False
+
+    def _try(self) -> None:
+        if self.away:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def backup(self, target, **how):
+        self._try()
+        super().backup(target, **how)
+
+    def execute(self, *what):
+        self._try()
+        return super().execute(*what)
+
+    def executemany(self, *what):
+        self._try()
+        return super().executemany(*what)
+
+
+def test_what_waited_on_a_disk_that_could_not_be_read_for_a_while_is_sent_when_it_can(tmp_path):
+    before, meanwhile = notice("before"), notice("meanwhile")
+    connect(tmp_path / "notify.db", SCHEMA).close()
+    with closing(sqlite3.connect(tmp_path / "notify.db", factory=Absent)) as db:
+        outbox = Outbox(db)
+        outbox.keep({"d": Mark("L", 5), "e": Mark("M", 6)}, {}, {}, waiting(before), 0.0)
+        db.away = True
+        outbox.keep({"d": Mark("L", 7)}, {}, {}, waiting(meanwhile), 1.0)
+        db.away = False
+        outbox.count("sent", 1, 1.0 + TRY_DISK_S)
+    with open_outbox(tmp_path) as outbox:
+        assert {row.notice.case.alert.id for row in outbox.waiting()} == {"before", "meanwhile"}
+        assert outbox.marks() == {"d": Mark("L", 7), "e": Mark("M", 6)}
 
 
 # What it says.

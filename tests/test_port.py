@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import tty
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from queue import Queue
 from time import monotonic, sleep
 
@@ -40,10 +40,10 @@ def path(tmp_path):
 
 
 @contextmanager
-def reading(port: str, room: int = 10_000):
+def reading(port: str, room: int = 10_000, link: str = "rhythmd"):
     """A reader at work, the queue that it fills, and the event that it sets when it is broken."""
     outbox, stop, broken = Queue(room), threading.Event(), threading.Event()
-    reader = Reader(Patch(port=str(port)), outbox, stop, broken.set)
+    reader = Reader(Patch(port=str(port), link=link), outbox, stop, broken.set)
     reader.start()
     try:
         yield reader, outbox, broken
@@ -177,6 +177,29 @@ def test_a_link_is_told_to_start_and_to_stop(path):
     plug.pull()
 
 
+def test_a_line_that_takes_no_command_is_away_and_no_hang(path):
+    """What is behind it has hung, and no room is left for a byte, until it works again."""
+    plug = Plug(path)
+    os.set_blocking(plug.slave, False)
+    for _ in range(20):
+        with suppress(BlockingIOError):
+            while True:
+                os.write(plug.slave, b"x")
+        sleep(0.02)  # the kernel moves it on
+    with reading(path, link="cyton") as (_, outbox, _):
+        try:
+            until(outbox, lambda each: not each.connected)
+        finally:
+            os.set_blocking(plug.master, False)
+            for _ in range(20):
+                with suppress(BlockingIOError):
+                    while True:
+                        os.read(plug.master, 4096)
+                sleep(0.02)
+        until(outbox, lambda each: each.connected)
+    plug.pull()
+
+
 def test_a_url_of_pyserial_is_a_port_too():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -188,6 +211,24 @@ def test_a_url_of_pyserial_is_a_port_too():
             assert until(outbox, lambda each: each.data)[0].data == b"hello"  # though it tells of one byte at a time
             connection.close()
             until(outbox, lambda each: not each.connected)
+
+
+def test_the_time_that_opening_takes_is_absence_too():
+    """A machine that is off says nothing: pyserial tries for 5 s. A patch's number is believed by the time waited."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):  # then it takes no more, and says so to nobody
+            full = stack.enter_context(socket.socket())
+            full.setblocking(False)
+            full.connect_ex(server.getsockname())
+        _, outbox, _ = stack.enter_context(reading(f"socket://127.0.0.1:{server.getsockname()[1]}"))
+        until(outbox, lambda each: not each.connected, within_s=10.0)
+        began = monotonic()
+        for _ in range(20):
+            until(outbox, lambda each: not each.connected, within_s=10.0)
+        assert monotonic() - began == pytest.approx(20 * SILENT_READ_S, abs=1.0)
 
 
 def test_an_address_that_is_none_ends_the_reader_with_the_reason():

@@ -16,6 +16,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from daemon.announcer import left_in
 from daemon.attention import MOST_CALLS
 from daemon.config import ConfigError
 from daemon.desk import REQUESTS_A_TURN
@@ -368,7 +369,7 @@ def test_an_alert_that_was_open_when_the_daemon_died_is_closed_as_interrupted(ad
         house.opens("asystole", "a-2")
         house.closes("asystole", "a-2")
     with open_daemon(address, tmp_path) as house:
-        house.announcer.go_on(house.ledger.standing(), house.common)
+        house.announcer.go_on(left_in(house.ledger), house.common)
         assert house.ledger.standing() == []
         with Subscriber(address, since=0) as subscriber:
             messages = [each.message for each in served(house, lambda: received(subscriber))]
@@ -384,16 +385,16 @@ def test_a_latching_alarm_that_nobody_acknowledged_calls_after_a_restart_and_a_l
         house.opens("asystole", "left-open", latching=True)
     for _ in range(2):
         with open_daemon(address, tmp_path) as house:
-            house.announcer.go_on(house.ledger.standing(), house.common)
+            house.announcer.go_on(left_in(house.ledger), house.common)
             assert house.announcer.attention.calling(monotonic()) == ("closed", "left-open")
             with join(house, address, "alert.") as late:
                 told = [(each.message.id, each.message.state) for each in received(late)]
             assert told == [("closed", "closed"), ("left-open", "closed")]
     with open_daemon(address, tmp_path) as house:
-        house.announcer.go_on(house.ledger.standing(), house.common)
+        house.announcer.go_on(left_in(house.ledger), house.common)
         assert house.announcer.answered(Acknowledge(id="closed", by="x"), house.common) is None
     with open_daemon(address, tmp_path) as house:
-        house.announcer.go_on(house.ledger.standing(), house.common)
+        house.announcer.go_on(left_in(house.ledger), house.common)
         assert house.announcer.attention.calling(monotonic()) == ("left-open",)
 
 
@@ -402,7 +403,7 @@ def test_an_alarm_that_was_acknowledged_while_open_does_not_call_because_the_dae
         house.opens("asystole", "a-1", latching=True)
         assert house.announcer.answered(Acknowledge(id="a-1", by="x"), house.common) is None
     with open_daemon(address, tmp_path) as house:
-        house.announcer.go_on(house.ledger.standing(), house.common)
+        house.announcer.go_on(left_in(house.ledger), house.common)
         assert house.announcer.attention.calling(monotonic()) == ()
         assert house.ledger.standing() == []
 
@@ -451,7 +452,7 @@ def test_what_is_given_up_at_a_restart_is_told_to_nobody_and_ends_with_the_next_
             house.closes("asystole", f"a-{number}", latching=True)
     monkeypatch.setattr("daemon.attention.MOST_CALLS", 3)  # as if another patch's were among them
     with open_daemon(address, tmp_path) as house:
-        house.announcer.go_on(house.ledger.standing(), house.common)
+        house.announcer.go_on(left_in(house.ledger), house.common)
         with join(house, address, "alert.") as late:
             assert [each.message.id for each in received(late)] == ["a-2", "a-3", "a-4"]
         house.opens("lead_off", "b-1")

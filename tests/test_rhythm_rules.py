@@ -139,6 +139,17 @@ def test_atrial_fibrillation_goes_on_through_a_silence():
     assert [end for _, _, end in story.alerts("atrial_fibrillation")] == [None]
 
 
+@pytest.mark.parametrize(("beats", "told"), [(60, True), (34, False)])
+def test_atrial_fibrillation_that_is_over_after_a_long_silence_ended_before_it(beats, told):
+    """And of one that had not lasted the silence is no part: nobody is called in sinus rhythm."""
+    story = fibrillating(Story().beats("N" * 70), beats)
+    last = story.r_peak / RATE_HZ
+    story.r_peak += 600 * RATE_HZ
+    story.beats("N", unknown_rr=True).beats("N" * 60)
+    assert [end for _, _, end in story.alerts("atrial_fibrillation")] == ([last] if told else [])
+    assert [end for _, end in spans(story)] == [last]
+
+
 def test_a_network_in_doubt_is_carried_by_irregular_intervals():
     assert fibrillating(Story().beats("N" * 70), 100, probability=0.3).rhythm == "AFIB"
     assert fibrillating(Story().beats("N" * 70), 100, probability=0.05).rhythm == "N"

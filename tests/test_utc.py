@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from daemon import ledger as room
 from daemon.ledger import Entry, open_ledger
 from daemon.reporting import TimeLine
 from daemon.utc import Change, HostTime, UtcKeeper
@@ -110,17 +111,27 @@ def test_a_session_begins_at_the_moment_its_first_sample_was_read():
     assert host.line.utc(50_000).timestamp() == pytest.approx(host.now.utc_s - 20.0)
 
 
-def test_alerts_stored_before_the_clock_was_set_do_not_grow_old_by_it(tmp_path):
-    """A board without a battery boots in 1970; when NTP comes it is 2026, and 90 days are not over."""
+def test_alerts_stored_before_the_clock_was_set_do_not_grow_old_by_it(tmp_path, monkeypatch):
+    """A board without a battery boots in 1970; when NTP comes it is 2026, and 90 days are not over, then or later."""
+    keeps = {"keep_s": 90 * 86_400.0, "keep_bytes": 10**9}
+    utc_s = [1000.0]
+    monkeypatch.setattr(room, "time", lambda: utc_s[0])
+
+    def payloads(ledger):
+        return [entry.payload for entry in ledger.since(0, ("alert.",), most=9).entries]
+
     with open_ledger(tmp_path) as ledger:
-        ledger.add(Entry(ledger.numbers.next("serial"), "alert.asystole", b"of a former run"))
+        ledger.add(Entry(ledger.numbers.next("serial"), "alert.asystole", b"before"))
+        utc_s[0] = NOON_S
+        ledger.add(Entry(ledger.numbers.next("serial"), "alert.asystole", b"just after"))
+        assert ledger.prune(**keeps) == 0
+        utc_s[0] -= 100 * 86_400.0  # and set back, just before the daemon ends
     with open_ledger(tmp_path) as ledger:
+        assert ledger.prune(**keeps) == 0
         ledger.add(Entry(ledger.numbers.next("serial"), "alert.asystole", b"of this run"))
-        ledger.stepped(-50 * 365 * 86_400.0)  # as if it had been stored with a clock so wrong
-        ledger.stepped(+50 * 365 * 86_400.0)
-        ledger.stepped(-100 * 86_400.0)
-        assert ledger.prune(keep_s=90 * 86_400.0, keep_bytes=10**9) == 1
-        assert [entry.payload for entry in ledger.since(0, ("alert.",), most=9).entries] == [b"of a former run"]
+        utc_s[0] += 100 * 86_400.0
+        assert ledger.prune(**keeps) == 2
+        assert payloads(ledger) == [b"of this run"]
 
 
 def test_a_real_daemon_tells_its_utc_at_the_start_with_each_session_and_to_late_joiners():

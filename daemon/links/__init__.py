@@ -33,6 +33,14 @@ class Link:
     start_commands: tuple[bytes, ...] = ()
     stop_command: bytes = b""
 
+    @property
+    def remembered_frames(self) -> int:
+        """How many are known again when a gateway sends them once more.
+
+        None where all numbers pass in a moment (BITalino: 16 ms): there one that comes again tells of a loss.
+        """
+        return min(32, self.sequence_modulus // 32)
+
 
 def _openview(board: openview.Board, rate_hz: float, counts_per_mv: float, baud: int) -> Link:
     return Link(

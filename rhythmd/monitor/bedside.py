@@ -35,7 +35,7 @@ class Bedside:
         self._told: dict[str, Alert] = {}  # as the daemon told them: those of before come ahead of the first `clock`
         self._beats: deque[ShownBeat] = deque(maxlen=1500)
         self._tape: Tape | None = None
-        self._silence = ("", 0.0)  # by whom, until when (monotonic)
+        self._silenced: tuple[Answered, float] | None = None  # the last one, and when it was heard (monotonic)
         self._uncut: dict[str, ShownAlert] = {}  # alerts whose strip is not complete yet
         self._strips: dict[str, bytes] = {}  # as JSON: a tenth of what the numbers take
 
@@ -50,8 +50,9 @@ class Bedside:
             self._beats.append(beat)
             return [beat]
         if isinstance(message, Status):
-            self.status = message
-            return [message]
+            first, self.status = self.status is None, message
+            silence = self.silence(now_s) if first else None  # what was told before it had no age yet
+            return [message, silence] if silence else [message]
         if isinstance(message, Alert):
             return [self._alert(message)]
         if isinstance(message, Answered):
@@ -71,8 +72,9 @@ class Bedside:
         return self._shown(tape, tape.ends_s - SWEEP_S, tape.ends_s) if tape else None
 
     def silence(self, now_s: float) -> Silence | None:
-        by, until_s = self._silence
-        return Silence(patch=self._patch, by=by, left_s=until_s - now_s) if until_s > now_s else None
+        """The last one, while it lasts."""
+        left_s = self._left_s(now_s)
+        return Silence(patch=self._patch, by=self._silenced[0].by, left_s=left_s) if self._silenced and left_s else None
 
     def strip(self, alert_id: str) -> bytes | None:
         """The JSON of a `Strip`, of an alert that was raised while the tape ran."""
@@ -92,12 +94,16 @@ class Bedside:
 
     def _clock(self, message: Clock) -> list[Event]:
         """What was placed by another rate is placed anew."""
+        events: list[Event] = []
+        if self._origin not in ("", message.origin):  # a restart of the daemon ends a silence
+            self._silenced = None
+            events.append(Silence(patch=self._patch, by="", left_s=0.0))
         before_hz, self._rate_hz, self._origin = self._rate_hz, message.rate_hz, message.origin
         if message.rate_hz == before_hz:
-            return []
+            return events
         for alert_id, told in self._told.items():
             self.alerts[alert_id] = ShownAlert.of(told, self._rate_hz, self.alerts[alert_id].answered_by)
-        return list(self.alerts.values())
+        return [*events, *self.alerts.values()]
 
     def _alert(self, message: Alert) -> ShownAlert:
         before = self.alerts.get(message.id)
@@ -116,13 +122,21 @@ class Bedside:
 
     def _answer(self, message: Answered, now_s: float) -> list[Event]:
         if message.how == "silenced":
-            self._silence = (message.by, now_s + (message.for_s or 0.0))
-            return [Silence(patch=self._patch, by=message.by, left_s=message.for_s or 0.0)]
+            self._silenced = (message, now_s)
+            return [Silence(patch=self._patch, by=message.by, left_s=self._left_s(now_s))]
         alert = self.alerts.get(message.id or "")
         if alert is None:
             return []
         self.alerts[alert.id] = answered = replace(alert, answered_by=message.by)
         return [answered]
+
+    def _left_s(self, now_s: float) -> float:
+        """Of the silence, which may be told long after: for how long, the patch's own time says, where it goes on."""
+        if self._silenced is None or self.status is None:
+            return 0.0
+        message, heard_s = self._silenced
+        passed_s = max(now_s - heard_s, (self.status.utc - message.utc).total_seconds())
+        return max(0.0, (message.for_s or 0.0) - passed_s)
 
     def _keep_strips(self, *, over: bool) -> None:
         """Cut what is complete, or will never be more so."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from time import monotonic, time
 from typing import Any
 
 from daemon.kinds import KINDS
-from daemon.messages import Message, Status
+from daemon.messages import Alert, Message, Status
 from daemon.notify import notify
 from rhythmd.following import Broken, Following, Heard, check_sources
 from rhythmd.notify import pace
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 MOST_A_TURN = 200
 LINGER_S = 600.0
 PICTURES_S = 5.0
+STATUS_WITHIN_S = 10.0
+"""So long an alert that seems too old waits for its patch's first status. A patch that is here has one a second."""
+
 LAST_ANSWERS_S = LONGEST_S + 2.0
 
 
@@ -118,6 +122,9 @@ class Teller:
         self._looked_s = 0.0
         self._too_old = 0
         self._newest: dict[tuple[str, str], datetime] = {}  # of each daemon's patch's samples, by its status
+        self._expire_s = 3600 * min((rule.expire_h for rule in settings.rule), default=0.0)
+        self._undated_s: dict[tuple[str, str], float] = {}  # since when we wait for the first one of this patch
+        self._heard: dict[str, deque[Heard]] = {daemon.name: deque() for daemon in settings.daemon}
         self._told: set[str] = set()  # why messages were given up, as was logged since the last one that was sent
         self._paces: dict[str, Pace] = {
             name: pace.fresh(target.contact, self._now_s()) for name, target in targets.items()
@@ -133,12 +140,12 @@ class Teller:
         now_s = self._now_s()
         notices: list[Notice] = []
         marks = {}
-        for item in items:
-            if isinstance(item, Heard):
-                message = item.received.message
-                notices += self._calls.heard(item.daemon, message, now_s, age_s=self._age_s(item.daemon, message))
-                if item.mark:
-                    marks[item.daemon] = item.mark
+        heard = list(self._datable(items, now_s))
+        for item in heard:
+            message = item.received.message
+            notices += self._calls.heard(item.daemon, message, now_s, age_s=self._age_s(item.daemon, message))
+            if item.mark:
+                marks[item.daemon] = item.mark
         notices += self._calls.due(now_s)
         notices += self._pictures(now_s)
         self._calls.forget(now_s, linger_s=LINGER_S)
@@ -146,19 +153,37 @@ class Teller:
             self._outbox.count("too old when heard", self._calls.too_old - self._too_old, now_s)
             self._say_once("alerts are not told: they are older than expire_h")
             self._too_old = self._calls.too_old
-        if notices or any(isinstance(item, Heard) and item.received.topic != "status" for item in items):
+        if notices or any(item.received.topic != "status" for item in heard):
             posts = [post for notice in notices for post in self._posts(notice)]
             self._outbox.keep(marks, self._calls.cases, self._calls.silent_until_s, posts, now_s)
         self.hear_of(items)
         self._dispatch(now_s)
 
+    def _datable(self, items: Sequence[Any], now_s: float) -> Iterator[Heard]:
+        """What can be dealt with now, in the order of its daemon: a mark that is stored never passes what waits."""
+        for item in items:
+            if isinstance(item, Heard):
+                self._heard[item.daemon].append(item)
+                self._calls.follow(item.daemon, now_s)  # it is no less there for what waits
+                if isinstance(item.received.message, Status):
+                    self._newest[item.daemon, item.received.message.patch] = item.received.message.utc
+        for waiting in self._heard.values():
+            while waiting and not self._is_undated(waiting[0], now_s):
+                yield waiting.popleft()
+
+    def _is_undated(self, item: Heard, now_s: float) -> bool:
+        """Whether it seems too old, and its patch may only have been away, as its first status will tell."""
+        message = item.received.message
+        patch = item.daemon, message.patch
+        seems_old = isinstance(message, Alert) and self._age_s(item.daemon, message) > self._expire_s
+        if not seems_old or patch in self._newest:
+            return False
+        return now_s < self._undated_s.setdefault(patch, now_s) + STATUS_WITHIN_S
+
     def _age_s(self, daemon: str, message: Message) -> float:
         """How old it is. A message's time is that of a sample: while the patch is away time stands still."""
-        if isinstance(message, Status):
-            self._newest[daemon, message.patch] = message.utc
-        utc = message.utc.timestamp()
         newest = self._newest.get((daemon, message.patch))
-        return max(0.0, min(time(), newest.timestamp() if newest else time()) - utc)
+        return max(0.0, min(time(), newest.timestamp() if newest else time()) - message.utc.timestamp())
 
     def hear_of(self, items: Sequence[Any]) -> None:
         """What became of letters."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timezone
 
 from msgspec.structs import replace
@@ -11,8 +11,9 @@ from daemon.messages import Alert, Answered, Message, Status
 from rhythmd.notify.config import DAEMON_LOST, Rule
 from rhythmd.notify.rules import Case, Notice, answered, begun, due, heard_again, pictured, rule_for
 
-FORGOTTEN_AFTER_S = 10.0
-"""A daemon whose ledger began anew does not know of what had closed before: nobody could acknowledge it any more."""
+DIFFERENT_FOR_S = 10.0
+"""The daemon's word on what calls counts after so long: a status may have been on its way when an answer came. A daemon
+whose ledger began anew does not know of what had closed before, and nobody could acknowledge it any more."""
 
 MOST_CASES = 500
 """Of those that nobody ever answers, the oldest closed ones are given up beyond so many."""
@@ -31,7 +32,7 @@ class Calls:
         self._heard_s: dict[str, float] = {}
         # A rule that is gone from the file takes its cases with it.
         self._cases = {case.key: case for case in cases if case.rule in self._by_name}
-        self._uncalled_s: dict[str, float] = {}  # since when we call for it and the daemon does not
+        self._unlike_s: dict[str, float] = {}  # since when of us and the daemon only one calls for it
         self.too_old = 0  # alerts that were older than their rule's expire_h when they were first heard
 
     @property
@@ -62,7 +63,7 @@ class Calls:
         """Whoever is to be told by now."""
         notices = [notice for daemon in self._missed(now_s) for notice in self._lost(daemon, now_s)]
         for key, case in self._cases.items():
-            silent = now_s < self._silent_until_s.get(_place(case.daemon, case.alert), now_s)
+            silent = now_s < self._silent_until_s.get(_of(case), now_s)
             self._cases[key], more = due(case, self._by_name[case.rule], now_s, silent=silent)
             notices += more
         return notices
@@ -107,7 +108,7 @@ class Calls:
             place = _place(daemon, message)
             self._silent_until_s[place] = now_s + (message.for_s or 0.0) - age_s
             self._cases = {
-                key: replace(case, breaks_silence=False) if _place(case.daemon, case.alert) == place else case
+                key: replace(case, breaks_silence=False) if _of(case) == place else case
                 for key, case in self._cases.items()
             }
             return []
@@ -118,26 +119,20 @@ class Calls:
         return notices
 
     def _compare(self, daemon: str, status: Status, now_s: float) -> None:
-        """Call no longer for what the daemon has forgotten."""
+        """What the daemon calls for is called for, and what it has forgotten is not, where we differ for long."""
         place = _place(daemon, status)
         silent = now_s < self._silent_until_s.get(place, now_s)
-        latched = [
-            (key, case)
-            for key, case in self._cases.items()
-            if _place(case.daemon, case.alert) == place and case.calls and case.alert.state == "closed"
-        ]
-        uncalled = {key: case for key, case in latched if not silent and case.alert.id not in status.calling}
-        for key, case in uncalled.items():
-            if now_s > self._uncalled_s.setdefault(key, now_s) + FORGOTTEN_AFTER_S:
-                self._cases[key] = replace(case, answered_by="")
-        self._uncalled_s = {
+        ours = {key: case for key, case in self._cases.items() if _of(case) == place and case.calls}
+        unlike = {key: case for key, case in ours.items() if _differ(case, status.calling, silent=silent)}
+        for key, case in unlike.items():
+            if now_s > self._unlike_s.setdefault(key, now_s) + DIFFERENT_FOR_S:
+                # A restart of the daemon ends a silence, and no message says so.
+                self._cases[key] = replace(case, breaks_silence=True) if silent else replace(case, answered_by="")
+        self._unlike_s = {
             key: at_s
-            for key, at_s in self._uncalled_s.items()
-            if key in uncalled or (key in self._cases and self._place_of(key) != place)
+            for key, at_s in self._unlike_s.items()
+            if key in unlike or (key in self._cases and _of(self._cases[key]) != place)
         }
-
-    def _place_of(self, key: str) -> str:
-        return _place(self._cases[key].daemon, self._cases[key].alert)
 
     def _rule(self, key: str) -> Rule:
         return self._by_name[self._cases[key].rule]
@@ -165,6 +160,17 @@ class Calls:
 def _place(daemon: str, message: Message) -> str:
     """What is silenced together: the alarms of one patch."""
     return f"{daemon}/{message.patch}"
+
+
+def _of(case: Case) -> str:
+    return _place(case.daemon, case.alert)
+
+
+def _differ(case: Case, calling: Collection[str], *, silent: bool) -> bool:
+    """Whether of us, who call for this, and the daemon only one does. An open alert may be news to a status."""
+    if silent:
+        return not case.breaks_silence and case.alert.id in calling
+    return case.alert.state == "closed" and case.alert.id not in calling
 
 
 def _loss(daemon: str, heard_s: float) -> Alert:

@@ -63,6 +63,7 @@ class Outbox:
         self.unread = 0  # what another version wrote and this one cannot read
         self._next_try_s = 0.0
         self.failing = ""  # why nothing is on disk; empty is well
+        self._read_back = True  # what is in memory began with what is on disk
 
     def marks(self) -> dict[str, Mark]:
         return {name: Mark(ledger, serial) for name, ledger, serial in self._db.execute("select * from mark")}
@@ -163,22 +164,47 @@ class Outbox:
         log.error("messages cannot be stored: %s; they are sent all the same, some perhaps twice", why)
         self.failing, self._next_try_s = why, now_s + TRY_DISK_S
         self._db = sqlite3.connect(":memory:")
-        with suppress(sqlite3.Error):
+        try:
             self._file.backup(self._db)
+        except sqlite3.Error:
+            self._read_back = False
         self._db.executescript(SCHEMA)
 
     def _back_to_disk(self, now_s: float) -> None:
         self._next_try_s = now_s + TRY_DISK_S
         with suppress(sqlite3.Error):
+            if not self._read_back:
+                _add_rows(self._file, self._db)
+                self._read_back = True
             self._db.backup(self._file)
             log.warning("messages are stored again")
             self._db.close()
             self._db, self.failing = self._file, ""
 
 
+_COLUMNS = {
+    "mark": "daemon, ledger, serial",
+    "kept": "key, body",
+    "silent": "daemon, until_s",
+    "waiting": "key, target, body",
+    "sent": "key, target, sent_s",
+    "counted": "what, number",
+    "clock": "only, now_s",
+}
+"""Of each table; what waits gets another number."""
+
 _KEEP = "insert into kept values (?, ?) on conflict (key) do update set body = excluded.body"
 _POST = "insert or ignore into waiting (key, target, body) values (?, ?, ?)"
 _COUNT = "insert into counted values (?, ?) on conflict (what) do update set number = number + excluded.number"
+
+
+def _add_rows(of: sqlite3.Connection, to: sqlite3.Connection) -> None:
+    """All that `of` has and `to` has not: what waits there is not lost, and what was written since is the newer."""
+    with to:
+        for table, columns in _COLUMNS.items():
+            rows = of.execute(f"select {columns} from {table}").fetchall()  # noqa: S608 both are ours
+            marks = ", ".join("?" * (columns.count(",") + 1))
+            to.executemany(f"insert or ignore into {table} ({columns}) values ({marks})", rows)  # noqa: S608
 
 
 def _transaction(db: sqlite3.Connection, write: Callable[[sqlite3.Connection], object], now_s: float) -> None:
