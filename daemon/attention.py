@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from daemon.messages import Alert
 
-LONGEST_SILENCE_S = 600.0
 MOST_CALLS = 200
 """Of alarms that nobody acknowledges, the oldest closed ones are given up beyond so many."""
 

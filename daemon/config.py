@@ -16,7 +16,6 @@ DEFAULT_FILE = Path(__file__).parent / "default.toml"
 
 Rate = Annotated[float, Meta(gt=0, le=300)]  # beats per minute; beyond, no heart would ever raise the alert
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=1)]
 Beats = Annotated[int, Meta(ge=2, le=30)]  # as far back as a rate is remembered
 RunBeats = Annotated[int, Meta(ge=3, le=30)]
 Action = Literal["alarm", "record", "silent"]

@@ -52,8 +52,9 @@ class Condition(Enum):
     STORAGE = "storage_failing"
 
 
-SURE = 0.7
-"""From this probability on a beat is one that later ones are compared with."""
+SURE, NOT_UNLIKELY = 0.7, 0.1
+"""From this probability on a beat is one that later ones are compared with; and above that one that is as two surely
+ventricular ones is ventricular too."""
 
 
 class Judge:
@@ -190,6 +191,8 @@ class Judge:
         told = letter, probability
         if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
             letter, probability, ventricular = "Q", 0.0, 0.0
+        elif letter != "V" and ventricular > NOT_UNLIKELY and self._shapes.ectopic:
+            letter, probability = "V", ventricular
         elif letter == "S" and self._explained_by_af(probability, probabilities["normal"]):
             letter, probability = "N", probabilities["normal"]
         elif letter == "V" and self._shapes.conducted:

@@ -51,9 +51,9 @@ SLIGHT, SLIGHT_RARITY = 0.2, 1.0
 """A beat smaller than this part of the usual size, and as rare, is a P wave that no ventricle answers: an atrium goes
 on beating in the standstill of the ventricles. One that is only smaller has the usual shape: an electrode has dried."""
 
-CONDUCTED = 0.97
-"""Correlation with a normal complex from which one came the same way through the ventricles. A network calls some of
-these ventricular: in folds half of the false ventricular beats of svdb, and of the true ones one in two hundred."""
+SAME_WAY, MORE = 0.97, 0.03
+"""Correlation with a complex from which one came the same way through the ventricles, and how much more than with any
+normal one it must be with ventricular ones. A network takes some for what they are not (docs/decisions.md)."""
 
 _KEPT = 300  # beats: 200/min for so long
 
@@ -83,7 +83,7 @@ class Shapes:
         self._units = np.zeros((2 * _KEPT, 2 * QRS_SAMPLES))  # their complexes, unshifted
         self._sizes_mv = np.zeros(2 * _KEPT)
         self._end = 0
-        self._sure = {letter: deque[Array](maxlen=SURE_BEATS) for letter in "NSV"}  # complexes of each kind
+        self._sure = {letter: np.zeros((SURE_BEATS, 2 * QRS_SAMPLES)) for letter in "NV"}  # the newest of each kind
 
     def add(self, r_peak: int, ecg_mv: Array) -> None:
         """The window of the next beat, (sample,)."""
@@ -100,27 +100,30 @@ class Shapes:
 
     @property
     def conducted(self) -> bool:
-        """Whether the newest is as a normal one, and less like a ventricular one, of the last that surely were."""
-        normal, ventricular = map(self._likeness_to, "NV")
-        return normal > max(CONDUCTED, ventricular)
+        """Whether the newest is as a normal one, and less as a ventricular one, of the last that surely were."""
+        return bool(self._likeness_to("N")[-1] > max(SAME_WAY, self._likeness_to("V")[-1]))
 
-    def _likeness_to(self, letter: str) -> float:
-        shifted = self._newest[-1].shifted
-        return max((float(np.maximum.reduce(shifted @ one)) for one in self._sure[letter]), default=-1.0)
+    @property
+    def ectopic(self) -> bool:
+        """Whether it is as two ventricular ones, and less as any normal one."""
+        second = self._likeness_to("V")[-2]
+        return bool(second > SAME_WAY and second > self._likeness_to("N")[-1] + MORE)
+
+    def _likeness_to(self, letter: str) -> Array:
+        """To each that surely was, ascending."""
+        return np.sort(np.maximum.reduce(self._newest[-1].shifted @ self._sure[letter].T))
 
     def surely(self, letter: str) -> None:
         """The newest is of this kind."""
-        self._sure[letter].append(self._newest[-1].shifted[SHIFT_SAMPLES])
+        if letter in self._sure:
+            self._sure[letter] = np.vstack([self._sure[letter][1:], self._newest[-1].shifted[SHIFT_SAMPLES]])
 
     def _keep(self, r_peak: int, unit: Array, size_mv: float) -> None:
         if self._end == 2 * _KEPT:
             self._end = _KEPT
-            self._r_peaks[:_KEPT] = self._r_peaks[_KEPT:]
-            self._units[:_KEPT] = self._units[_KEPT:]
-            self._sizes_mv[:_KEPT] = self._sizes_mv[_KEPT:]
-        self._r_peaks[self._end] = r_peak
-        self._units[self._end] = unit
-        self._sizes_mv[self._end] = size_mv
+            for kept in (self._r_peaks, self._units, self._sizes_mv):
+                kept[:_KEPT] = kept[_KEPT:]
+        self._r_peaks[self._end], self._units[self._end], self._sizes_mv[self._end] = r_peak, unit, size_mv
         self._end += 1
 
     def _usual(self, r_peak: int) -> slice:

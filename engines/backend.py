@@ -42,9 +42,6 @@ class Shared(Backend, Protocol):
     EngineError when the engine broke."""
 
 
-WAITS = ("block", "spin")
-
-
 def open_backend(name: str, model: Model, wait: str = "block") -> AbstractContextManager[Shared]:
     """Open `model` on the engine `name`; closing frees everything it took.
 

@@ -131,6 +131,29 @@ def test_unless_it_looks_still_more_as_a_ventricular_one_did():
     assert told.beats(1, looks=looks, **likely).letters == "NNNVNV", "and remembered as what the network calls it"
 
 
+@pytest.mark.parametrize("answer", [{}, {"supraventricular": 0.8}])
+def test_a_beat_that_looks_as_two_ventricular_ones_did_is_ventricular(answer):
+    """Whatever else the network finds it to be, unless it finds that quite unlikely."""
+    seen = {"looks": _OTHER, "ventricular": 0.15} | answer
+    told = Told().beats(3).beats(2, ventricular=0.9).beats(1, **seen)
+    assert told.letters == "NNNVVV"
+    assert [each.probability for each in told.out if isinstance(each, JudgedBeat)][-1] == 0.15
+    other = "S" if answer else "N"
+    assert Told().beats(3).beats(1, ventricular=0.9).beats(1, **seen).letters == f"NNNV{other}", "two, not one"
+    assert Told().beats(3).beats(2, ventricular=0.6).beats(1, **seen).letters == f"NNNVV{other}", "and sure ones"
+    assert Told().beats(3).beats(2, ventricular=0.9).beats(1, **(seen | {"ventricular": 0.05})).letters[-1] == other
+    assert Told().beats(3).beats(2, ventricular=0.9).beats(1, **(seen | {"looks": -_WAVES})).letters[-1] == other
+
+
+def test_but_not_where_a_normal_one_looks_nearly_so():
+    seen = {"looks": between(0.22), "ventricular": 0.4}  # correlates by 0.984 with these, by 0.967 with the waves
+    letters = {
+        name: Told().beats(3, looks=normal).beats(2, looks=between(0.35), ventricular=0.9).beats(1, **seen).letters
+        for name, normal in (("nearly", _WAVES), ("not at all", -_WAVES))
+    }
+    assert letters == {"nearly": "NNNVVN", "not at all": "NNNVVV"}
+
+
 def test_what_normal_beats_look_like_is_forgotten_with_the_session():
     told = Told().beats(3)
     told.hears(told.judge.skipped(told.at, told.at + 5000))
