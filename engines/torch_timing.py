@@ -51,7 +51,7 @@ class Network(torch.nn.Module):  # type: ignore[misc]
             raise SystemExit(f"operators that this timing does not know: {', '.join(sorted(unknown))}")
 
     def unfolded(self, kind: str, sources: list[str], target: str, attributes: dict[str, Any]) -> Any:
-        """A step as it was before `training.export` folded it."""
+        """A step as it was before `training.graph` folded it."""
         if kind != "Conv" or len(sources) < 3:
             return kind, sources, target, attributes
         shift = self.weights[sources[2]]

@@ -17,7 +17,8 @@ from ec57.sets import MITDB_DS1, MITDB_DS2, MITDB_PACED
 from engines.backend import open_backend
 from engines.model import SHIPPED, load
 from training import recipe, splits
-from training.export import IR_VERSION, OPSET, random_weights, told, write
+from training.export import random_weights, write
+from training.graph import IR_VERSION, OPSET, told
 from training.labels import AF, ANY_BEAT, ANY_RHYTHM, BEATING, CALM, NOISE, NORMAL, OTHER, VF, N, S, V, bits
 from training.layout import HEADS, LEARNED, NORM_EPSILON, POINTS_OF_VIEW, Layout, layout_arrays, layout_of
 from training.packed import AFTER_R, Packed, pack

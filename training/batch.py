@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from dsp.windows import RR_FEATURES, WINDOW_SAMPLES
-from training.export import BEATS_IN, BEATS_OUT, Graph, Shapes, add_network, model_of, table
+from training.graph import BEATS_IN, BEATS_OUT, Graph, Shapes, add_network, model_of, table
 from training.layout import HEADS, INPUT, RR_INPUT, Layout, Weights, layout_of
 
 WHICH = "which"

@@ -1,4 +1,4 @@
-"""The shape of the network, said once for PyTorch (`training.network`) and for ONNX (`training.export`).
+"""The shape of the network, said once for PyTorch (`training.network`) and for ONNX (`training.graph`).
 
 Few, wide convolutions in a row: at batch 1 a GPU takes 5 to 9 us for each, however wide. Those that keep rate and
 width have a shortcut around them. What they see of a window is put together with the RR intervals and with what is

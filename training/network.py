@@ -1,4 +1,4 @@
-"""The network in PyTorch, for training only; `training.export` writes the one that runs."""
+"""The network in PyTorch, for training only; `training.graph` is the one that runs."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Network(nn.Module):
         return {"weigh.weight": self.weigh.weight * self.get_buffer("_weighed"), **heads}
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The weights by the names that `training.export` reads."""
+        """The weights by the names that `training.graph` reads."""
         state = self.state_dict() | self._masked()
         return {
             name: value.detach().float().cpu().numpy() for name, value in state.items() if value.is_floating_point()

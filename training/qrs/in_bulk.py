@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from dsp.qrs_network import ACTIVATION_UNIT, SHIPPED
 from rhythmd.quick import LOG_ODDS, STREAM, in_bulk, newest, past
-from training.export import IR_VERSION, OPSET, Graph
+from training.graph import IR_VERSION, OPSET, Graph
 
 MICROSOFT = "com.microsoft"
 END = np.iinfo(np.int64).max
