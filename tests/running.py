@@ -108,8 +108,13 @@ class Place:
 
     def kept(self) -> list[Entry]:
         """What the ledger has, when no daemon runs."""
+        found: list[Entry] = []
         with open_ledger(self.state) as ledger:
-            return list(ledger.since(0, ("alert.", "event."), most=10**6).entries)
+            page = ledger.since(0, ("alert.", "event."), most=10**6)
+            while page.more:  # it looks at some thousands at once
+                found += page.entries
+                page = ledger.since(page.upto, ("alert.", "event."), most=10**6)
+        return [*found, *page.entries]
 
 
 class Running:
