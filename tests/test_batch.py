@@ -215,6 +215,11 @@ def test_a_url_that_gives_no_record_is_named_with_the_reason(tmp_path, record):
     assert BAD[record] in str(error.value)
 
 
+def test_a_bucket_that_is_not_there_is_said_to_be_none():
+    with pytest.raises(RecordError, match=r"^memory://nobody-has-this: no such bucket or folder$"):
+        asked(["memory://nobody-has-this"])
+
+
 def test_a_copy_that_cannot_be_read_is_called_by_its_url(database, tmp_path):
     (database / "100.dat").write_bytes(b"short")
     url = f"file://{database}/100"
