@@ -61,10 +61,14 @@ def _tried() -> ort.InferenceSession | None:
     """None where it is not to be had, or wrong."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(in_bulk(SHIPPED).read_bytes(), options, providers=["CPUExecutionProvider"])
-    if agrees(session):
-        return session
-    log.warning("this machine's sums of 8 bits are not exact: the detector takes the slower way")
+    why = "this machine's sums of 8 bits are not exact"
+    try:
+        session = ort.InferenceSession(in_bulk(SHIPPED).read_bytes(), options, providers=["CPUExecutionProvider"])
+        if agrees(session):
+            return session
+    except Exception as error:  # ONNX Runtime's own have no common class; not every build has the operator
+        why = f"ONNX Runtime cannot run its network in 8 bits ({error})"
+    log.warning("%s: the detector takes the slower way", why)
     return None
 
 

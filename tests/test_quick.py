@@ -61,10 +61,14 @@ def test_one_weight_that_is_off_by_one_is_noticed(arrays):
         assert not agrees(session_of(model))
 
 
-def test_where_it_is_wrong_the_slower_way_is_taken(arrays, monkeypatch, tmp_path, caplog):
+@pytest.mark.parametrize("operator", ["MatMulIntegerToFloat", "NoSuchOperator"])
+def test_where_it_is_wrong_or_cannot_be_had_the_slower_way_is_taken(operator, arrays, monkeypatch, tmp_path, caplog):
     arrays["block3_weight"][5] = 0
     wrong = tmp_path / "qrs1.npz"
-    in_bulk(wrong).write_bytes(build(arrays).SerializeToString())
+    model = build(arrays)
+    for node in model.graph.node:
+        node.op_type = node.op_type.replace("MatMulIntegerToFloat", operator)
+    in_bulk(wrong).write_bytes(model.SerializeToString())
     monkeypatch.setattr(quick, "in_bulk", lambda _: in_bulk(wrong))
     quick._tried.cache_clear()
     try:
