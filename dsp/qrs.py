@@ -78,6 +78,7 @@ class Detector:
         self._opinions = np.full((_KEPT_STEPS, len(self._delays)), 2 * LOWEST, np.float32)  # the newest
         self._steps = 0  # so far
         self._waiting: deque[Candidate] = deque()
+        self._weighed: tuple[Candidate, list[float]] | None = None  # the first that waits, and what is known of it
         self._decided = 0  # the step of the last decision
         self._memory = Memory()
         self._last: Candidate | None = None  # the last beat
@@ -153,17 +154,20 @@ class Detector:
             if since is not None and since < REFRACTORY_SAMPLES:
                 self._waiting.popleft()
                 continue
-            evidence = self._evidence(candidate, since)
+            if self._weighed is None or self._weighed[0] is not candidate:  # while it waits nothing of this changes
+                self._weighed = candidate, self._evidence(candidate, since)
+            evidence = self._weighed[1]
             stronger = max(candidate.rivals(self._waiting, REFRACTORY_SAMPLES), default=NO_RIVAL) > candidate.log_odds
             decided, is_beat = candidate.step, True
             if stronger or self._referee.early(candidate.r_peak, evidence) < SURE:
                 decided = candidate.step + self._delays[SECOND] - self._delays[FIRST]
                 if now < decided:
                     break
-                evidence += self._more_evidence(candidate, decided)
-                calm = candidate.unrest < CALM and since is not None and since < PAUSE_SAMPLES
-                likely = LIKELY_IN_CALM if calm else LIKELY
-                is_beat = self._referee.late(candidate.r_peak, evidence) > likely
+                more = self._more_evidence(candidate, decided)
+                calm = candidate.unrest < CALM
+                likely = LIKELY_IN_CALM if calm and since is not None and since < PAUSE_SAMPLES else LIKELY
+                certain = calm and min(candidate.log_odds, more[0]) > CERTAIN
+                is_beat = certain or self._referee.late(candidate.r_peak, [*evidence, *more]) > likely
             self._waiting.popleft()
             self._decided = max(self._decided, decided)
             if is_beat:
@@ -190,12 +194,14 @@ class Detector:
 
     def _evidence(self, candidate: Candidate, since: int | None) -> list[float]:
         rr_s = LONGEST_S if since is None else min(since / RATE_HZ, LONGEST_S)
+        shape, slope = self._memory.likeness(self._around(candidate.r_peak, REACH_BEFORE, REACH_AFTER))
         return [
             candidate.log_odds,
             candidate.beside,
             candidate.unrest,
             candidate.prominence,
-            *self._memory.likeness(self._around(candidate.r_peak, REACH_BEFORE, REACH_AFTER)),
+            *shape,
+            *slope,
             *self._memory.timing(rr_s),
             rr_s,
         ]

@@ -12,7 +12,8 @@ BEFORE, AFTER = 25, 34  # samples of a shape around its R peak: 100 and 136 ms
 SHIFT = 3  # samples by which noise may have moved the R peak
 REACH_BEFORE, REACH_AFTER = BEFORE + SHIFT, AFTER + SHIFT
 
-_SHIFTED = np.arange(2 * SHIFT + 1)[:, None] + np.arange(BEFORE + 1 + AFTER)
+LENGTH = BEFORE + 1 + AFTER
+_SHIFTED = np.arange(2 * SHIFT + 1)[:, None] + np.arange(LENGTH)
 """Where the shape lies for each shift: numpy's functions beside plain indices cost more than the sums they wrap."""
 
 SHAPES = 32
@@ -25,7 +26,7 @@ SMALL_MV = 1e-6  # nothing is divided by zero
 
 
 class Likeness(NamedTuple):
-    """How much a stretch of ECG resembles the beats remembered."""
+    """How much a stretch of ECG, or its slope, resembles that of the beats remembered."""
 
     best: float  # correlation with the most similar one
     several: float  # mean over the four most similar
@@ -40,11 +41,11 @@ class Timing(NamedTuple):
 
 
 class Memory:
-    """The shapes of certain beats, and the last RR intervals."""
+    """The shapes of certain beats, and their slopes, which slow noise moves less; and the last RR intervals."""
 
     def __init__(self) -> None:
-        self._shapes = np.zeros((SHAPES, BEFORE + 1 + AFTER))  # of length 1
-        self._sizes_mv = np.ones(SHAPES)
+        self._finders = np.zeros((2 * SHAPES, LENGTH))  # times a stretch: how much of each shape, then slope, is in it
+        self._sizes_mv = np.ones((2, SHAPES))
         self._remembered = 0
         self._since = 0  # certain beats
         self._rr_s: list[float] = []
@@ -55,24 +56,31 @@ class Memory:
         if self._remembered >= EVERY and self._since < EVERY:
             return
         self._since = 0
-        shape_mv = around_mv[SHIFT:-SHIFT] - np.mean(around_mv[SHIFT:-SHIFT])
-        size_mv = float(np.sqrt(np.sum(shape_mv * shape_mv))) + SMALL_MV
         place = self._remembered % SHAPES
-        self._shapes[place], self._sizes_mv[place] = shape_mv / size_mv, size_mv
+        shape_mv = around_mv[SHIFT:-SHIFT]
+        slope_mv = np.diff(shape_mv)
+        self._sizes_mv[:, place] = sizes_mv = _sizes_mv(shape_mv[None])[:, 0]
+        self._finders[place] = (shape_mv - np.mean(shape_mv)) / sizes_mv[0]
+        self._finders[SHAPES + place] = -np.diff(slope_mv - np.mean(slope_mv), prepend=0, append=0) / sizes_mv[1]
         self._remembered += 1
 
-    def likeness(self, around_mv: np.ndarray) -> Likeness:
-        """Of the same stretch around what may be an R peak."""
+    def likeness(self, around_mv: np.ndarray) -> tuple[Likeness, Likeness]:
+        """Of the same stretch around what may be an R peak: of its shape, and of its slope."""
         if not self._remembered:
-            return Likeness(0.0, 0.0, 0.0)
+            return Likeness(0.0, 0.0, 0.0), Likeness(0.0, 0.0, 0.0)
         shifted_mv = around_mv[_SHIFTED]
-        shifted_mv -= np.add.reduce(shifted_mv, axis=1, keepdims=True) / shifted_mv.shape[1]
-        sizes_mv = np.sqrt(np.add.reduce(shifted_mv * shifted_mv, axis=1)) + SMALL_MV
-        alike = self._shapes @ shifted_mv.T / sizes_mv  # (shape, shift)
-        shape, shift = divmod(int(alike.argmax()), alike.shape[1])
-        ranked = np.sort(np.maximum.reduce(alike, axis=1)).tolist()
-        gain = log(float(sizes_mv[shift] / self._sizes_mv[shape]))
-        return Likeness(ranked[-1], sum(ranked[-4:]) / 4, gain)
+        sizes_mv = _sizes_mv(shifted_mv)
+        alike = (self._finders @ shifted_mv.T).reshape(2, SHAPES, -1) / sizes_mv[:, None]  # (of what, shape, shift)
+        places = alike.reshape(2, -1).argmax(axis=1).tolist()
+        ranked = np.maximum.reduce(alike, axis=2)
+        ranked.sort(axis=1)
+
+        def told(of: int) -> Likeness:
+            shape, shift = divmod(places[of], len(_SHIFTED))
+            best = ranked[of, -4:].tolist()
+            return Likeness(best[-1], sum(best) / 4, log(sizes_mv[of, shift] / self._sizes_mv[of, shape]))
+
+        return told(0), told(1)
 
     def interval(self, rr_s: float) -> None:
         """One more, between two beats with nothing lost between them."""
@@ -85,3 +93,12 @@ class Memory:
         usual_s = median(self._rr_s)
         spread = median(abs(each - usual_s) for each in self._rr_s) / usual_s
         return Timing(log(rr_s / usual_s), spread)
+
+
+def _sizes_mv(stretches_mv: np.ndarray) -> np.ndarray:
+    """Of stretches (stretch, sample), without their mean: (2, stretch), how large they and their slopes are."""
+    sizes_mv = np.empty((2, len(stretches_mv)))
+    for of, each in enumerate((stretches_mv, stretches_mv[:, 1:] - stretches_mv[:, :-1])):
+        squares, total = np.add.reduce(each * each, axis=1), np.add.reduce(each, axis=1)
+        sizes_mv[of] = np.sqrt(np.maximum(squares - total * total / each.shape[1], 0.0))
+    return sizes_mv + SMALL_MV

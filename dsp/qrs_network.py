@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-SHIPPED = Path(__file__).parent / "models" / "qrs1.npz"
-"""`qrs1.md` beside it says what it was trained on. `python -m training.qrs.train` makes such a file."""
+SHIPPED = Path(__file__).parent / "models" / "qrs2.npz"
+"""`qrs2.md` beside it says what it was trained on. `python -m training.qrs.train` makes such a file."""
 
 STEM_STRIDE, SECOND_STRIDE = 4, 2
 STEP_SAMPLES = STEM_STRIDE * SECOND_STRIDE

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsp.qrs_memory import EVERY, REACH_AFTER, REACH_BEFORE, SHAPES, Memory
+from dsp.qrs_memory import AFTER, BEFORE, EVERY, REACH_AFTER, REACH_BEFORE, SHAPES, SHIFT, Memory
 from dsp.qrs_network import ACTIVATION_LEVELS, EXACT, SECOND_STRIDE, STEM_STRIDE, STEP_SAMPLES, Network, load
 from dsp.qrs_scale import FIRST_SAMPLES, RANGE, RESOLUTION, Scale
 from dsp.signal import RATE_HZ
@@ -92,13 +92,39 @@ def around(shape: int) -> np.ndarray:
 
 def test_a_beat_like_those_remembered_is_known_whatever_its_size():
     memory = Memory()
-    assert memory.likeness(around(0)) == (0.0, 0.0, 0.0)
+    assert memory.likeness(around(0)) == ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
     for shape in range(4):
         memory.remember(around(shape))
-    alike = memory.likeness(2.0 * around(2))
-    assert alike.best == pytest.approx(1.0)
-    assert alike.gain == pytest.approx(np.log(2))
-    assert memory.likeness(around(9)).best < 0.6
+    for alike in memory.likeness(2.0 * around(2)):  # its shape, and its slope
+        assert alike.best == pytest.approx(1.0)
+        assert alike.gain == pytest.approx(np.log(2))
+    assert all(alike.best < 0.6 for alike in memory.likeness(around(9)))
+
+
+@pytest.mark.parametrize("shift", [-3, 0, 3])
+def test_likeness_is_what_numpy_says_of_shapes_and_of_slopes(shift):
+    memory = Memory()
+    for shape in range(3):
+        memory.remember(around(shape))
+    moved = np.roll(around(1), shift) + np.random.default_rng(8).standard_normal(len(around(1)))
+    lengths = [slice(first, first + BEFORE + 1 + AFTER) for first in range(2 * SHIFT + 1)]
+
+    def best(look):
+        middle = slice(SHIFT, -SHIFT)
+        kept = [look(around(shape)[middle]) for shape in range(3)]
+        return max(np.corrcoef(one, look(moved[where]))[0, 1] for one in kept for where in lengths)
+
+    shape, slope = memory.likeness(moved)
+    assert shape.best == pytest.approx(best(lambda ecg_mv: ecg_mv))
+    assert slope.best == pytest.approx(best(np.diff))
+
+
+def test_slow_noise_hides_a_slope_less_than_a_shape():
+    memory = Memory()
+    memory.remember(around(0))
+    shape, slope = memory.likeness(around(0) + 4.0 * np.sin(np.linspace(0, 4, len(around(0)))))
+    assert slope.best > 0.98
+    assert shape.best < 0.8
 
 
 def test_shapes_are_remembered_for_minutes_and_then_forgotten():
@@ -106,10 +132,10 @@ def test_shapes_are_remembered_for_minutes_and_then_forgotten():
     memory.remember(around(0))
     for _ in range(EVERY - 1 + EVERY * (SHAPES - EVERY)):
         memory.remember(around(1))
-    assert memory.likeness(around(0)).best == pytest.approx(1.0)
+    assert all(alike.best == pytest.approx(1.0) for alike in memory.likeness(around(0)))
     for _ in range(EVERY):
         memory.remember(around(1))
-    assert memory.likeness(around(0)).best < 0.6
+    assert all(alike.best < 0.6 for alike in memory.likeness(around(0)))
 
 
 def test_an_interval_is_held_against_the_usual_one():

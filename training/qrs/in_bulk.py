@@ -1,6 +1,6 @@
 """The detector's network in 8 bits for ONNX Runtime: `python -m training.qrs.in_bulk`.
 
-Writes `dsp/models/qrs1.in_bulk.onnx` of `qrs1.npz`, for whole recordings (`rhythmd.quick`). Weights and activations are
+Writes `dsp/models/qrs2.in_bulk.onnx` of `qrs2.npz`, for whole recordings (`rhythmd.quick`). Weights and activations are
 whole numbers of 8 bits anyhow (`dsp.qrs_network`), which processors multiply four times as fast as float32.
 """
 

@@ -1,8 +1,9 @@
 """Leads with all their beats in one file: `python -m training.qrs.prepare PACKED.npz SIGNALS.npz`.
 
 PACKED is what `python -m training.prepare` wrote. Added are the beats that have no class there (fusions, paced and
-unclassifiable ones), made-up trains of beats, and beats for 3,817 of cinc2017's people (`cinc2017_beats.npz`): those
-recordings in which a first network of ours and Hamilton's detector found the same ones.
+unclassifiable ones), made-up trains of beats, beats for 3,817 of cinc2017's people (`cinc2017_beats.npz`): those
+recordings in which a first network of ours and Hamilton's detector found the same ones; and, for the referee alone,
+what the network finds by itself in the ventricular tachycardias of vfdb.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.filters import DELAY_SAMPLES
+from dsp.qrs import Detector
 from dsp.signal import RATE_HZ
 from training.packed import Packed
 from training.qrs.made import train_of_beats
-from training.records import at_peak, filtered
+from training.qrs.referee import Watcher, parts
+from training.records import SURELY_VT, at_peak, filtered
 from training.splits import data_folder
 
 BEATS = frozenset("NLRBAaJSVrFejnE/fQ?")
@@ -90,6 +93,25 @@ def annotated(path: Path, ecg_mv: NDArray[Any]) -> tuple[NDArray[np.int64], list
     return np.array(known, np.int64), flutter
 
 
+def tachycardias(path: Path, ecg_mv: NDArray[Any]) -> tuple[NDArray[np.int64], list[tuple[int, int]]]:
+    """In vfdb nobody marked beats. In ventricular tachycardia they are what the network finds by itself."""
+    import wfdb
+
+    notes = wfdb.rdann(str(path), "atr")
+    rate_hz = wfdb.rdheader(str(path)).fs
+    at = [round(sample * RATE_HZ / rate_hz) + DELAY_SAMPLES for sample in notes.sample] + [len(ecg_mv)]
+    spans = [
+        (first, min(last, first + SURELY_VT))
+        for first, last, name in zip(at, at[1:], notes.aux_note, strict=False)
+        if name.startswith("(VT")
+    ]
+    detector = Detector(referee=Watcher())
+    found = np.array([beat.r_peak + DELAY_SAMPLES for part in parts(ecg_mv) for beat in detector(part)], np.int64)
+    known = [found[(first + RATE_HZ <= found) & (found < last - RATE_HZ)] for first, last in spans]
+    edges = [0, *(edge for first, last in spans for edge in (first + RATE_HZ, last - RATE_HZ)), len(ecg_mv)]
+    return np.concatenate([*known, np.zeros(0, np.int64)]), list(zip(edges[::2], edges[1::2], strict=True))
+
+
 def gather(packed: Packed, seed: int) -> Gathered:
     signals = Gathered()
     with np.load(FOUND_BY_TWO) as file:
@@ -100,6 +122,10 @@ def gather(packed: Packed, seed: int) -> Gathered:
         name = (database, str(packed.record[row]), int(packed.lead[row]), bool(packed.validation[row]))
         if database in {"mitdb", "svdb", "qtdb"}:
             signals.add(counts, lsb_mv, name, *annotated(data_folder() / database / name[1], counts * lsb_mv))
+        elif database == "vfdb" and not name[3]:
+            found, unknown = tachycardias(data_folder() / database / name[1], counts * lsb_mv)
+            if len(found):
+                signals.add(counts, lsb_mv, name, found, unknown)
         elif database == "nstdb":
             signals.add(counts, lsb_mv, name, np.zeros(0, np.int64), [])
         elif row in rows:

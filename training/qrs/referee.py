@@ -7,7 +7,7 @@ first a plain rule decides there; what it saw trains a referee; the weights are 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -45,6 +45,13 @@ class Watcher(Referee):
         self.late_seen[r_peak] = list(evidence)
         middle, beside, near, _ = evidence[-4:]
         return max(middle, beside) + 1 if near <= evidence[0] else -1.0
+
+
+def parts(ecg_mv: NDArray[np.float64]) -> Iterator[Block]:
+    """A lead as the detector takes it."""
+    for first in range(0, len(ecg_mv), BLOCK):
+        part = ecg_mv[first : first + BLOCK]
+        yield Block(first, part, np.zeros(len(part), np.uint8))
 
 
 @cache
@@ -95,9 +102,8 @@ def seen(
     ecg_mv = ecg_mv * rng.choice((-1.0, 1.0))
     watcher = Watcher()
     detector = Detector(Network(load(weights)), watcher)
-    for first in range(0, len(ecg_mv), BLOCK):
-        part = ecg_mv[first : first + BLOCK]
-        detector(Block(first, part, np.zeros(len(part), np.uint8)))
+    for part in parts(ecg_mv):
+        detector(part)
     proposed = np.array(sorted(watcher.early_seen | watcher.late_seen))
     nearest = {int(proposed[np.argmin(np.abs(proposed - at))]): int(at) for at in true}
     real = {r_peak for r_peak, at in nearest.items() if abs(r_peak - at) <= NEAR}
@@ -156,7 +162,7 @@ def main() -> None:
     rows = [
         row
         for row in range(len(database))
-        if database[row] in {"mitdb", "svdb", "qtdb", "made"} and not validation[row]
+        if database[row] in {"mitdb", "svdb", "qtdb", "vfdb", "made"} and not validation[row]
     ]
     jobs = [(row, mode) for row in rows for mode in MODES if (row + mode) % arguments.every == 0]
     look = partial(seen, signals=arguments.signals, weights=arguments.weights, seed=arguments.seed)

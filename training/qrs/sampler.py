@@ -81,6 +81,7 @@ class Sampler:
             "svdb": 1.0,
             "qtdb": recipe.get("qtdb", 0.8),
             "nstdb": 0.0,
+            "vfdb": 0.0,
             "cinc2017": 0.0,
             "made": 0.4,
         }

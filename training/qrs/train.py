@@ -1,7 +1,6 @@
 """Trains the detector's network: `python -m training.qrs.train SIGNALS.npz OUTPUT.npz`.
 
-The shipped one: 380 s of an H200 with the defaults, then `--from` its weights `--crops 24 --crop-s 20.48 --rate 6e-4
---recipe '{"hastened": 0.2}' --seconds 780` on two CPU cores. The referee comes after (`training.qrs.referee`).
+`dsp/models/qrs2.md` says how the shipped one was made. The referee comes after (`training.qrs.referee`).
 """
 
 from __future__ import annotations
