@@ -53,8 +53,11 @@ class Condition(Enum):
 
 
 SURE, NOT_UNLIKELY = 0.7, 0.1
-"""From this probability on a beat is one that later ones are compared with; and above that one that is as two surely
-ventricular ones is ventricular too."""
+"""From this probability on a beat is one that later ones are compared with; and above that one that is as a surely
+ventricular one is ventricular too."""
+
+SOME_NOISE = 0.03
+"""Probability of noise from which a normal complex need not look as much as the others do."""
 
 
 class Judge:
@@ -99,7 +102,7 @@ class Judge:
         ecg_mv = window.ecg.reshape(-1) * np.float64(window.scale_mv)
         if window.beat and window.fitness is Fitness.GOOD:
             self._shapes.add(window.beat.r_peak, ecg_mv)
-        beat = self._judge_beat(window, by_head["beat"])
+        beat = self._judge_beat(window, by_head["beat"], by_head["rhythm"]["noise"])
         out: list[JudgedBeat | AlertEvent | Episode] = [beat] if beat else []
         if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
             self._quiet_since = window.at  # an electrode that was off has not stopped a heart
@@ -183,7 +186,7 @@ class Judge:
         told = None if finding and finding.brief else finding
         return [*self.episodes.note(kind, finding, at), *self.book.note(kind, told, at)]
 
-    def _judge_beat(self, window: Window, probabilities: dict[str, float]) -> JudgedBeat | None:
+    def _judge_beat(self, window: Window, probabilities: dict[str, float], noise: float) -> JudgedBeat | None:
         if window.beat is None:
             return None
         label = max(probabilities, key=probabilities.__getitem__)
@@ -195,7 +198,7 @@ class Judge:
             letter, probability = "V", ventricular
         elif letter == "S" and self._explained_by_af(probability, probabilities["normal"]):
             letter, probability = "N", probabilities["normal"]
-        elif letter == "V" and self._shapes.conducted:
+        elif letter == "V" and self._shapes.conducted(in_noise=noise > SOME_NOISE):
             label = max(("normal", "supraventricular"), key=probabilities.__getitem__)
             letter, probability = LETTERS[label], probabilities[label]
         if letter != "Q" and told[1] > SURE:

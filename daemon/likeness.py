@@ -43,7 +43,7 @@ LEAST_USUAL = 10
 UNKNOWN = 0.7
 """How rare a beat is then: half of the beats before would be like it."""
 
-SURE_BEATS = 16
+SURE_BEATS = 64
 SIZED_BEATS = 60
 """The usual size is the median of so many beats."""
 
@@ -51,9 +51,9 @@ SLIGHT, SLIGHT_RARITY = 0.2, 1.0
 """A beat smaller than this part of the usual size, and as rare, is a P wave that no ventricle answers: an atrium goes
 on beating in the standstill of the ventricles. One that is only smaller has the usual shape: an electrode has dried."""
 
-SAME_WAY, MORE = 0.97, 0.03
+SAME_WAY, SAME_WAY_IN_NOISE, MORE = 0.97, 0.8, 0.03
 """Correlation with a complex from which one came the same way through the ventricles, and how much more than with any
-normal one it must be with ventricular ones. A network takes some for what they are not (docs/decisions.md)."""
+normal one it must be with a ventricular one. A network takes some for what they are not (docs/decisions.md)."""
 
 _KEPT = 300  # beats: 200/min for so long
 
@@ -98,20 +98,18 @@ class Shapes:
         self._newest.append(Qrs(shifted, qrs.copy(), size_mv, rarity))
         self._keep(r_peak, shifted[SHIFT_SAMPLES], size_mv)
 
-    @property
-    def conducted(self) -> bool:
+    def conducted(self, *, in_noise: bool) -> bool:
         """Whether the newest is as a normal one, and less as a ventricular one, of the last that surely were."""
-        return bool(self._likeness_to("N")[-1] > max(SAME_WAY, self._likeness_to("V")[-1]))
+        return self._likeness_to("N") > max(SAME_WAY_IN_NOISE if in_noise else SAME_WAY, self._likeness_to("V"))
 
     @property
     def ectopic(self) -> bool:
-        """Whether it is as two ventricular ones, and less as any normal one."""
-        second = self._likeness_to("V")[-2]
-        return bool(second > SAME_WAY and second > self._likeness_to("N")[-1] + MORE)
+        """Whether it is as a ventricular one, and less as any normal one."""
+        return self._likeness_to("V") > max(SAME_WAY, self._likeness_to("N") + MORE)
 
-    def _likeness_to(self, letter: str) -> Array:
-        """To each that surely was, ascending."""
-        return np.sort(np.maximum.reduce(self._newest[-1].shifted @ self._sure[letter].T))
+    def _likeness_to(self, letter: str) -> float:
+        """To the most alike that surely was."""
+        return float((self._newest[-1].shifted @ self._sure[letter].T).max())
 
     def surely(self, letter: str) -> None:
         """The newest is of this kind."""

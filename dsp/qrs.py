@@ -3,7 +3,8 @@
 Every 32 ms the network (`dsp.qrs_network`) says how likely an R peak was 300 ms ago, and how likely one was 560 ms ago,
 having heard more. Peaks of the first opinion are candidates. One that the referee (`dsp.qrs_referee`) is sure of is a
 beat at once; the others wait for the second opinion. The referee weighs both with what it knows of this wearer's beats
-and rhythm (`dsp.qrs_memory`): noise is told from a beat by minutes, not by seconds.
+and rhythm (`dsp.qrs_memory`): noise is told from a beat by minutes, not by seconds. Where the line is calm and both
+opinions are certain it is not asked: it has learned from few beats that come first, or after seconds of nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FIRST, SECOND = 0, 1
 LOWEST = -3.0  # log-odds; less is no candidate
 SURE = 3.0  # log-odds that need no second opinion
 LIKELY, LIKELY_IN_CALM = 0.0, -1.0  # log-odds of a beat; where no noise is about, what is in doubt is a beat
-CERTAIN, CALM = 2.5, 0.1  # log-odds from which, and unrest below which, a beat is remembered
+CERTAIN, CALM = 2.5, 0.1  # log-odds from which, and unrest below which, a beat is remembered, and none refused
 PAUSE_SAMPLES = 2 * RATE_HZ  # after so long without a beat nothing is taken for one that is in doubt
 REFRACTORY_SAMPLES = 50  # 200 ms: the heart cannot beat again sooner
 RIVAL_SAMPLES = 100
@@ -166,7 +167,7 @@ class Detector:
                 more = self._more_evidence(candidate, decided)
                 calm = candidate.unrest < CALM
                 likely = LIKELY_IN_CALM if calm and since is not None and since < PAUSE_SAMPLES else LIKELY
-                certain = calm and min(candidate.log_odds, more[0]) > CERTAIN
+                certain = calm and not stronger and min(candidate.log_odds, more[0]) > CERTAIN
                 is_beat = certain or self._referee.late(candidate.r_peak, [*evidence, *more]) > likely
             self._waiting.popleft()
             self._decided = max(self._decided, decided)

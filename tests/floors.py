@@ -35,7 +35,7 @@ RECORDS = {  # group -> (records, what of them is pinned)
     "svdb": ("svdb", "802 849", {"beats": BEATS}),
     "nstdb 6 dB": ("nstdb", "119e06", {"beats": ("VEB Se", "VEB +P")}),
     "vfdb": ("vfdb", "426", {"vf": EPISODES}),
-    "cudb": ("cudb", "cu15", {"vf": EPISODES}),
+    "cudb": ("cudb", "cu15 cu21 cu33", {"vf": EPISODES}),
 }
 CHALLENGE = (
     "a103l a142s a163l a167l b124s b184s b187l b216s t106s t108s t112s t116s f120s f129l f450s f544s "

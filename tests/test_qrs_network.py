@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsp.qrs_memory import AFTER, BEFORE, EVERY, REACH_AFTER, REACH_BEFORE, SHAPES, SHIFT, Memory
+from dsp.qrs_memory import EVERY, LENGTH, REACH_AFTER, REACH_BEFORE, SHAPES, SHIFT, Memory
 from dsp.qrs_network import ACTIVATION_LEVELS, EXACT, SECOND_STRIDE, STEM_STRIDE, STEP_SAMPLES, Network, load
 from dsp.qrs_scale import FIRST_SAMPLES, RANGE, RESOLUTION, Scale
 from dsp.signal import RATE_HZ
@@ -104,19 +104,19 @@ def test_a_beat_like_those_remembered_is_known_whatever_its_size():
 @pytest.mark.parametrize("shift", [-3, 0, 3])
 def test_likeness_is_what_numpy_says_of_shapes_and_of_slopes(shift):
     memory = Memory()
-    for shape in range(3):
+    for shape in range(5):
         memory.remember(around(shape))
     moved = np.roll(around(1), shift) + np.random.default_rng(8).standard_normal(len(around(1)))
-    lengths = [slice(first, first + BEFORE + 1 + AFTER) for first in range(2 * SHIFT + 1)]
+    stretches = np.lib.stride_tricks.sliding_window_view(moved, LENGTH)
 
-    def best(look):
-        middle = slice(SHIFT, -SHIFT)
-        kept = [look(around(shape)[middle]) for shape in range(3)]
-        return max(np.corrcoef(one, look(moved[where]))[0, 1] for one in kept for where in lengths)
+    def alike(look):
+        """Of each that is remembered, ascending."""
+        kept = [look(around(shape)[SHIFT:-SHIFT]) for shape in range(5)]
+        return sorted(max(np.corrcoef(one, look(ecg_mv))[0, 1] for ecg_mv in stretches) for one in kept)
 
-    shape, slope = memory.likeness(moved)
-    assert shape.best == pytest.approx(best(lambda ecg_mv: ecg_mv))
-    assert slope.best == pytest.approx(best(np.diff))
+    for found, look in zip(memory.likeness(moved), (lambda ecg_mv: ecg_mv, np.diff), strict=True):
+        assert found.best == pytest.approx(alike(look)[-1])
+        assert found.several == pytest.approx(np.mean(alike(look)[-4:]))
 
 
 def test_slow_noise_hides_a_slope_less_than_a_shape():
