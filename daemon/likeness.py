@@ -83,7 +83,7 @@ class Shapes:
         self._units = np.zeros((2 * _KEPT, 2 * QRS_SAMPLES))  # their complexes, unshifted
         self._sizes_mv = np.zeros(2 * _KEPT)
         self._end = 0
-        self._sure = {letter: np.zeros((SURE_BEATS, 2 * QRS_SAMPLES)) for letter in "NV"}  # the newest of each kind
+        self._sure: dict[str, deque[Array]] = {letter: deque(maxlen=SURE_BEATS) for letter in "NSV"}  # of each kind
 
     def add(self, r_peak: int, ecg_mv: Array) -> None:
         """The window of the next beat, (sample,)."""
@@ -109,12 +109,12 @@ class Shapes:
 
     def _likeness_to(self, letter: str) -> float:
         """To the most alike that surely was."""
-        return float((self._newest[-1].shifted @ self._sure[letter].T).max())
+        sure = np.array(self._sure[letter]).reshape(-1, 2 * QRS_SAMPLES)
+        return float(np.max(self._newest[-1].shifted @ sure.T, initial=0.0))
 
     def surely(self, letter: str) -> None:
         """The newest is of this kind."""
-        if letter in self._sure:
-            self._sure[letter] = np.vstack([self._sure[letter][1:], self._newest[-1].shifted[SHIFT_SAMPLES]])
+        self._sure[letter].append(self._newest[-1].shifted[SHIFT_SAMPLES])
 
     def _keep(self, r_peak: int, unit: Array, size_mv: float) -> None:
         if self._end == 2 * _KEPT:
