@@ -114,7 +114,7 @@ class Shapes:
 
     def surely(self, letter: str) -> None:
         """The newest is of this kind."""
-        self._sure[letter].append(self._newest[-1].shifted[SHIFT_SAMPLES])
+        self._sure[letter].append(self._newest[-1].shifted[SHIFT_SAMPLES].copy())  # not its shifts too
 
     def _keep(self, r_peak: int, unit: Array, size_mv: float) -> None:
         if self._end == 2 * _KEPT:
