@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dsp.filters import Bandpass
 from dsp.gaps import Bridge
 from dsp.qrs import LATEST_SAMPLES, Detector
+from dsp.qrs_referee import Referee
 from dsp.qrs_scale import FIRST_SAMPLES
 from dsp.resample import Rates, Resampler
 from dsp.signal import RATE_HZ, Beat, Block
@@ -182,6 +183,26 @@ def test_other_beats_than_those_remembered_are_found_too(change, missed):
     got = got[got > settled]
     assert np.count_nonzero(np.abs(want[:, None] - got).min(axis=1) > 20) <= missed
     assert np.max(np.abs(got[:, None] - want).min(axis=1)) <= 20
+
+
+class Refuses(Referee):
+    """Whatever it is asked about."""
+
+    def __init__(self) -> None:
+        """It has learned nothing."""
+
+    def early(self, r_peak, evidence):
+        return -9.0
+
+    late = early
+
+
+@pytest.mark.parametrize(("noise_mv", "least", "most"), [(0.0, 0.98, 1.0), (0.6, 0.0, 0.25)])
+def test_where_the_line_is_calm_no_referee_refuses_what_both_opinions_are_certain_of(noise_mv, least, most):
+    """He has learned from few beats that come first, or after seconds of nothing. In noise he has the last word."""
+    noise = np.convolve(np.random.default_rng(7).standard_normal(300 * RATE_HZ + 8), np.hanning(9) / 3, "valid")
+    clean = Bandpass()(Bridge()(Block.of(0, SHIPPED_MV[: 300 * RATE_HZ] + noise_mv * noise)))
+    assert least <= len(Detector(referee=Refuses())(clean)) / len(Detector()(clean)) <= most
 
 
 @pytest.mark.parametrize(("noise_mv", "at_most"), [(0.003, 0), (0.02, 0), (0.05, 3)])
