@@ -385,6 +385,18 @@ def test_only_beats_of_a_steady_normal_rhythm_are_made_premature():
     assert [is_regular(each) for each in (steady, ectopic, irregular)] == [True, False, False]
 
 
+def test_where_no_beat_was_found_none_is_made_premature():
+    packed = small()
+    windows = packed.windows.copy()
+    of_challenge = np.flatnonzero(packed.database[windows[:, 0]] == "cinc2017")
+    windows[of_challenge, 3] = bits(N)
+    windows[of_challenge[60:], 2] = 0
+    config = CONFIG | {"training": CONFIG["training"] | {"made_runs": 200, "donated": 0.5}}
+    made = Plan(replace(packed, windows=windows), config)[0]["made"]
+    assert made.places.shape == (200, 25)
+    assert made.beat.any()
+
+
 def test_a_single_beat_has_the_intervals_before_it_but_no_memory():
     packed = small()
     config = CONFIG | {"training": CONFIG["training"] | {"single_runs": 200}}

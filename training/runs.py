@@ -179,7 +179,8 @@ class Plan:
         nothing = np.zeros(len(chosen), np.int64)
         self._of_ventricular = _Choice(chosen, nothing, patient[row[chosen]], np.ones(1), how["patient_power"])
 
-        chosen = np.flatnonzero(trains & np.isin(database, list(MADE_OF)) & (beat == ONE_BEAT[N]))
+        is_beat = self._windows[:, 2] == 1  # in a recording of the challenge none may have been found
+        chosen = np.flatnonzero(trains & is_beat & np.isin(database, list(MADE_OF)) & (beat == ONE_BEAT[N]))
         group = np.searchsorted(list(MADE_OF), database[chosen])
         of_normal = _Choice(chosen, group, patient[row[chosen]], np.array(list(MADE_OF.values())), 0.0)
 
