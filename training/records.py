@@ -122,7 +122,7 @@ def wfdb_leads(folder: Path, name: str, fusion: int | None = None) -> Iterator[L
         if notes is not None:
             at = np.round(np.asarray(notes.sample) * RATE_HZ / record.fs).astype(np.int64)
             beats = _beats(block.ecg_mv, at, notes.symbol, labels)
-            spans = _spans(folder.name, len(block.ecg_mv), at, notes.aux_note)
+            spans = rhythm_spans(folder.name, len(block.ecg_mv), at, notes.aux_note)
             if folder.name == "qtdb" and name.startswith(NORMAL_SINUS):
                 spans = [(0, len(block.ecg_mv), CALM)]
             if len(beats):
@@ -186,7 +186,7 @@ def _beats(ecg_mv: np.ndarray, at: np.ndarray, symbols: list[str], labels: dict[
     return np.array(known, np.int64).reshape(-1, 2)
 
 
-def _spans(database: str, length: int, at: np.ndarray, notes: list[str]) -> list[tuple[int, int, int]]:
+def rhythm_spans(database: str, length: int, at: np.ndarray, notes: list[str]) -> list[tuple[int, int, int]]:
     """(first sample, last, truth) of each annotated rhythm."""
     changes = [
         (int(sample), note.strip("\x00 (")) for sample, note in zip(at, notes, strict=True) if note.startswith("(")

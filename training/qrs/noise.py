@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.signal import sosfreqz
 from torch import Tensor
 
@@ -127,6 +128,25 @@ class Motion:
         phase = torch.exp(1j * self.between(-1.5, 1.5, crops)[:, None])
         shape = torch.where(step, relaxing, bump * turned * phase)
         return _unit(torch.fft.irfft(torch.fft.rfft(impulses) * shape, self.length))
+
+
+def stressed(
+    ecg_mv: NDArray[np.float64], qrs_mv: float, taken: list[NDArray[np.float64]], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """With noise from 12 down to -5 dB, for half a minute to two and a half, and pauses as long."""
+    spoiled = ecg_mv.copy()
+    at = int(rng.uniform(10, 90) * RATE_HZ)
+    while len(ecg_mv) - at > 2000:
+        length = min(int(rng.uniform(30, 150) * RATE_HZ), len(ecg_mv) - at)
+        if rng.random() < 0.25:
+            source = taken[rng.integers(len(taken))]
+            noise = np.resize(source[rng.integers(max(1, len(source) - length)) :], length)
+            noise = noise / np.sqrt(np.mean(noise**2))
+        else:
+            noise = Motion(length, torch.device("cpu"))(1)[0].numpy()
+        spoiled[at : at + length] += noise * qrs_mv / 8**0.5 * 10 ** (-rng.uniform(-5, 12) / 20)
+        at += length + int(rng.uniform(5, 120) * RATE_HZ)
+    return spoiled
 
 
 def _unit(values: Tensor) -> Tensor:

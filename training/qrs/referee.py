@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from dsp.qrs import Detector
 from dsp.qrs_network import Network, load
 from dsp.qrs_referee import Referee
-from dsp.signal import RATE_HZ, Block
-from training.qrs.noise import Motion
+from dsp.signal import Block
+from training.qrs.noise import stressed
 
 BLOCK = 2500
 NEAR = 30  # samples from a beat within which the nearest candidate is it
@@ -58,25 +58,6 @@ def parts(ecg_mv: NDArray[np.float64]) -> Iterator[Block]:
 def stored(signals: Path) -> tuple[NDArray[Any], ...]:
     with np.load(signals) as file:
         return tuple(file[name] for name in ("start", "lsb_mv", "database", "counts", "beats", "masks"))
-
-
-def stressed(
-    ecg_mv: NDArray[np.float64], qrs_mv: float, taken: list[NDArray[np.float64]], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """With noise from 12 down to -5 dB, for half a minute to two and a half, and pauses as long."""
-    spoiled = ecg_mv.copy()
-    at = int(rng.uniform(10, 90) * RATE_HZ)
-    while len(ecg_mv) - at > 2000:
-        length = min(int(rng.uniform(30, 150) * RATE_HZ), len(ecg_mv) - at)
-        if rng.random() < 0.25:
-            source = taken[rng.integers(len(taken))]
-            noise = np.resize(source[rng.integers(max(1, len(source) - length)) :], length)
-            noise = noise / np.sqrt(np.mean(noise**2))
-        else:
-            noise = Motion(length, torch.device("cpu"))(1)[0].numpy()
-        spoiled[at : at + length] += noise * qrs_mv / 8**0.5 * 10 ** (-rng.uniform(-5, 12) / 20)
-        at += length + int(rng.uniform(5, 120) * RATE_HZ)
-    return spoiled
 
 
 def seen(
