@@ -10,6 +10,7 @@ import numpy as np
 
 from daemon import config as cfg
 from daemon.alerts import AlertBook, AlertEvent
+from daemon.beat_referee import evidence, shipped
 from daemon.episodes import Episode, Episodes
 from daemon.history import History, JudgedBeat
 from daemon.likeness import Shapes
@@ -52,12 +53,14 @@ class Condition(Enum):
     STORAGE = "storage_failing"
 
 
-SURE, NOT_UNLIKELY = 0.7, 0.1
-"""From this probability on a beat is one that later ones are compared with; and above that one that is as a surely
-ventricular one is ventricular too."""
+SURE = 0.7
+"""From this probability on a beat is one that later ones are compared with."""
 
-SOME_NOISE = 0.03
-"""Probability of noise from which a normal complex need not look as much as the others do."""
+NOT_UNLIKELY = 0.05
+"""The probability of a ventricular beat from which the referee is asked whether it is one."""
+
+LIKELY, LIKELY_IN_NOISE, SOME_NOISE = -0.4, 0.4, 0.01
+"""Its log-odds from which one is; and likewise where the network holds noise for more probable than SOME_NOISE."""
 
 
 class Judge:
@@ -83,7 +86,7 @@ class Judge:
         self.book = AlertBook(alerts, origin)
         self.episodes = Episodes()
         self.history = History()
-        self._shapes = Shapes()
+        self.shapes = Shapes()
         self.fitness = Fitness.GOOD
         self._conditions: set[Condition] = set()
         self._noted: set[str] = set()  # kinds of which something was found when they were last asked about
@@ -101,12 +104,12 @@ class Judge:
         }
         ecg_mv = window.ecg.reshape(-1) * np.float64(window.scale_mv)
         if window.beat and window.fitness is Fitness.GOOD:
-            self._shapes.add(window.beat.r_peak, ecg_mv)
-        beat = self._judge_beat(window, by_head["beat"], by_head["rhythm"]["noise"])
+            self.shapes.add(window.beat.r_peak, ecg_mv)
+        beat = self._judge_beat(window, by_head["beat"], by_head["rhythm"])
         out: list[JudgedBeat | AlertEvent | Episode] = [beat] if beat else []
         if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
             self._quiet_since = window.at  # an electrode that was off has not stopped a heart
-            self._shapes = self._shapes if window.fitness is Fitness.LOST else Shapes()  # and may be on elsewhere now
+            self.shapes = self.shapes if window.fitness is Fitness.LOST else Shapes()  # and may be on elsewhere now
         if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
         standing: set[str] = set()
@@ -118,7 +121,7 @@ class Judge:
             window.missing,
             self.history,
             standing,
-            self._shapes,
+            self.shapes,
             ecg_mv,
             window.refused,
         )
@@ -157,7 +160,7 @@ class Judge:
         """
         self._engine.forget()
         self.history.break_off()
-        self._shapes, self._quiet_since = Shapes(), to
+        self.shapes, self._quiet_since = Shapes(), to
         untold = to > gone and self.fitness is not Fitness.LOST and Condition.ABSENT not in self._conditions
         out = self.quality(Quality(Fitness.GOOD, to))
         if Condition.SILENT in self._conditions:
@@ -186,7 +189,9 @@ class Judge:
         told = None if finding and finding.brief else finding
         return [*self.episodes.note(kind, finding, at), *self.book.note(kind, told, at)]
 
-    def _judge_beat(self, window: Window, probabilities: dict[str, float], noise: float) -> JudgedBeat | None:
+    def _judge_beat(
+        self, window: Window, probabilities: dict[str, float], rhythm: dict[str, float]
+    ) -> JudgedBeat | None:
         if window.beat is None:
             return None
         label = max(probabilities, key=probabilities.__getitem__)
@@ -194,20 +199,27 @@ class Judge:
         told = letter, probability
         if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
             letter, probability, ventricular = "Q", 0.0, 0.0
-        elif letter != "V" and ventricular > NOT_UNLIKELY and self._shapes.ectopic:
+        elif self.is_ventricular(window, probabilities, rhythm):
             letter, probability = "V", ventricular
-        elif letter == "S" and self._explained_by_af(probability, probabilities["normal"]):
-            letter, probability = "N", probabilities["normal"]
-        elif letter == "V" and self._shapes.conducted(in_noise=noise > SOME_NOISE):
+        elif letter == "V":
             label = max(("normal", "supraventricular"), key=probabilities.__getitem__)
             letter, probability = LETTERS[label], probabilities[label]
+        if letter == "S" and self._explained_by_af(probability, probabilities["normal"]):
+            letter, probability = "N", probabilities["normal"]
         if letter != "Q" and told[1] > SURE:
-            self._shapes.surely(told[0])
-        slight = letter != "Q" and self._shapes.slight
+            self.shapes.surely(told[0])
+        slight = letter != "Q" and self.shapes.slight
         if not slight:
             self._quiet_since = max(self._quiet_since, window.beat.r_peak)
         r_peak, at, rr_s = window.beat.r_peak, window.at, window.beat.rr_s
         return self.history.add(r_peak, at, rr_s, letter, probability, ventricular, slight=slight)
+
+    def is_ventricular(self, window: Window, beat: dict[str, float], rhythm: dict[str, float]) -> bool:
+        """Asked about each beat that can be judged, with the network's probabilities."""
+        if beat["ventricular"] < NOT_UNLIKELY:
+            return False
+        likely = LIKELY_IN_NOISE if rhythm["noise"] > SOME_NOISE else LIKELY
+        return shipped()(evidence(beat, rhythm, window.rr[0], self.shapes)) > likely
 
     def _explained_by_af(self, premature: float, normal: float) -> bool:
         rule = self._rules.get("atrial_fibrillation")

@@ -51,10 +51,6 @@ SLIGHT, SLIGHT_RARITY = 0.2, 1.0
 """A beat smaller than this part of the usual size, and as rare, is a P wave that no ventricle answers: an atrium goes
 on beating in the standstill of the ventricles. One that is only smaller has the usual shape: an electrode has dried."""
 
-SAME_WAY, SAME_WAY_IN_NOISE, MORE = 0.97, 0.8, 0.03
-"""Correlation with a complex from which one came the same way through the ventricles, and how much more than with any
-normal one it must be with a ventricular one. A network takes some for what they are not (docs/decisions.md)."""
-
 _KEPT = 300  # beats: 200/min for so long
 
 
@@ -98,19 +94,11 @@ class Shapes:
         self._newest.append(Qrs(shifted, qrs.copy(), size_mv, rarity))
         self._keep(r_peak, shifted[SHIFT_SAMPLES], size_mv)
 
-    def conducted(self, *, in_noise: bool) -> bool:
-        """Whether the newest is as a normal one, and less as a ventricular one, of the last that surely were."""
-        return self._likeness_to("N") > max(SAME_WAY_IN_NOISE if in_noise else SAME_WAY, self._likeness_to("V"))
-
-    @property
-    def ectopic(self) -> bool:
-        """Whether it is as a ventricular one, and less as any normal one."""
-        return self._likeness_to("V") > max(SAME_WAY, self._likeness_to("N") + MORE)
-
-    def _likeness_to(self, letter: str) -> float:
-        """To the most alike that surely was."""
+    def likenesses(self, letter: str) -> list[float]:
+        """Of the newest to each of the last that surely were of this kind, the most alike first."""
         sure = np.array(self._sure[letter]).reshape(-1, 2 * QRS_SAMPLES)
-        return float(np.max(self._newest[-1].shifted @ sure.T, initial=0.0))
+        likenesses: list[float] = np.sort((self._newest[-1].shifted @ sure.T).max(axis=0))[::-1].tolist()
+        return likenesses
 
     def surely(self, letter: str) -> None:
         """The newest is of this kind."""
@@ -136,6 +124,11 @@ class Shapes:
     def usual_mv(self) -> float | None:
         """The size of a QRS complex, peak to peak; None while too few are known."""
         return median(beat.size_mv for beat in self._newest) if len(self._newest) >= LEAST_USUAL else None
+
+    @property
+    def relative_size(self) -> float:
+        """Natural logarithm of the newest one's size over the median."""
+        return log(max(self._newest[-1].size_mv, 1e-3) / max(median(beat.size_mv for beat in self._newest), 1e-3))
 
     @property
     def slight(self) -> bool:

@@ -14,11 +14,12 @@ FARTHEST = 4.0
 
 
 class Weighing:
-    """Evidence in, log-odds out: two hidden layers, trained by `training.qrs.referee`."""
+    """Evidence in, log-odds out: a few layers, trained by `training.weighing`."""
 
     def __init__(self, arrays: Mapping[str, Array], name: str) -> None:
         self._mean, self._spread = arrays[f"{name}_mean"], arrays[f"{name}_spread"]
-        self._layers = [(arrays[f"{name}_weight{layer}"], arrays[f"{name}_bias{layer}"]) for layer in range(3)]
+        layers = sum(key.startswith(f"{name}_weight") for key in arrays)
+        self._layers = [(arrays[f"{name}_weight{layer}"], arrays[f"{name}_bias{layer}"]) for layer in range(layers)]
 
     def __call__(self, evidence: Sequence[float]) -> float:
         values = np.minimum(np.maximum((np.array(evidence) - self._mean) / self._spread, -FARTHEST), FARTHEST)
