@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import daemon
 from daemon.config import Alerts, Asystole, Config
 from ec57.__main__ import as_json
 from ec57.annotations import Annotation, Annotations, read, write
@@ -197,6 +199,16 @@ def test_stale_results_are_done_again(tmp_path):
     assert (results / "one.rhy").read_bytes() != first
     (results / "one.run.json").write_text("{")
     assert not store.is_fresh(folder / "one", results, store.Maker.of(Config()))
+
+
+@pytest.mark.parametrize("file", ["judge.py", "beat_referee.npz"])
+def test_other_sources_and_other_weights_judge_otherwise(tmp_path, monkeypatch, file):
+    before = store.Maker.of(Config())
+    room = shutil.copytree(daemon.__path__[0], tmp_path / "daemon")
+    monkeypatch.setattr(daemon, "__path__", [str(room)])
+    assert store.Maker.of(Config()) == before
+    (room / file).write_bytes((room / file).read_bytes() + b"#")
+    assert store.Maker.of(Config()) != before
 
 
 def test_records_without_reference_are_one_line_and_exit_code_2(tmp_path, capsys):

@@ -40,7 +40,7 @@ class Maker:
     model: str
     rhythmd: str
     config: str  # sha256, first digits, of the sections that judge
-    code: str  # likewise of the sources that judge: a version number stands still while one works on them
+    code: str  # likewise of the sources and weights that judge: a version number stands still while one works on them
 
     @classmethod
     def of(cls, config: Config) -> Maker:
@@ -158,7 +158,7 @@ def source_of(record: Path) -> dict[str, list[int]]:
 
 def _code() -> str:
     rooms = [Path(room.__path__[0]) for room in (daemon, dsp, engines)]
-    files = [path for room in rooms for path in sorted(room.rglob("*.py"))]
+    files = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in {".py", ".npz"}]
     files += [
         Path(rhythmd.__path__[0]) / name
         for name in ("ahead.py", "analysis.py", "archive.py", "recording.py", "batch/figures.py", "evaluation/store.py")
