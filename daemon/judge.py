@@ -59,7 +59,7 @@ SURE = 0.7
 NOT_UNLIKELY = 0.05
 """The probability of a ventricular beat from which the referee is asked whether it is one."""
 
-LIKELY, LIKELY_IN_NOISE, SOME_NOISE = -0.4, 0.4, 0.01
+LIKELY, LIKELY_IN_NOISE, SOME_NOISE = -0.4, 0.2, 0.01
 """Its log-odds from which one is; and likewise where the network holds noise for more probable than SOME_NOISE."""
 
 
@@ -75,6 +75,7 @@ class Judge:
         start: int = 0,
         rules: Mapping[str, Rule] | None = None,
     ) -> None:
+        shipped()  # what is wrong with its file is to be told at the start
         self._engine = engine
         self._labels = {head.name: head.labels for head in heads}
         if set(self._labels.get("beat", ())) != set(LETTERS) or not set(self._labels.get("rhythm", ())) >= RHYTHMS:

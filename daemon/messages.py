@@ -72,7 +72,7 @@ class Beat(Message, frozen=True, kw_only=True):
     """`beat`: one for each heartbeat; `sample` is its R peak."""
 
     beat: BeatClass  # normal, supraventricular, ventricular, not classifiable
-    probability: float  # that the network gives to this class; 0 for Q
+    probability: float  # that the network gives to this class, and a referee may choose an unlikely one; 0 for Q
     rr_s: float | None  # to the beat before; null for the first, and where samples are missing between
     heart_rate_bpm: float | None
     decided_sample: int  # the newest sample that the decision needed

@@ -19,7 +19,7 @@ SURE = 0.73
 LEAST_ALIKE = 0.7
 """Correlation of its beats below which a run may be what noise made, however sure the network is of each."""
 
-LIKELY = 0.5
+OF_IT = 0.5
 """Probability from which the network finds a beat to be one of it, though the judge may not."""
 
 OVER_BEATS = 3
@@ -47,7 +47,7 @@ class Tachycardia:
         waved = self._waved(moment)
         if moment.beat is not None:
             begun = self._begun(moment) or waved
-            if begun or moment.beat.beat == "V" or moment.beat.ventricular >= LIKELY:
+            if begun or moment.beat.beat == "V" or moment.beat.ventricular >= OF_IT:
                 self._last, self._others = moment.beat.r_peak, 0
                 self._standing = self._standing or begun
             else:

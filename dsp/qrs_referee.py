@@ -14,7 +14,7 @@ FARTHEST = 4.0
 
 
 class Weighing:
-    """Evidence in, log-odds out: a few layers, trained by `training.weighing`."""
+    """Evidence in, log-odds out: a few layers, trained by `training.qrs.referee` and `training.beats`."""
 
     def __init__(self, arrays: Mapping[str, Array], name: str) -> None:
         self._mean, self._spread = arrays[f"{name}_mean"], arrays[f"{name}_spread"]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from daemon import config as cfg
+from daemon import judge
 from daemon.beat_referee import NOT_ALIKE, evidence, shipped
-from daemon.judge import NOT_UNLIKELY, Judge
+from daemon.judge import Judge
 from daemon.likeness import Shapes
 from dsp.intervals import Intervals
 from dsp.qrs_referee import Weighing
@@ -92,17 +93,17 @@ class Patient:
 
     def __init__(self) -> None:
         self.judge = Judge(self, HEADS, cfg.Alerts(), "test")
-        self.ventricular, self.r_peak, self.letters = 0.0, 0, ""
+        self.ventricular, self.noise, self.r_peak, self.letters = 0.0, 0.0, 0, ""
 
     def infer(self, *_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         beat = [[0.99 * (1 - self.ventricular), 0.01 * (1 - self.ventricular), self.ventricular]]
-        return np.array(beat), np.array([[0.98, 0.01, 0.0, 0.0, 0.01]])
+        return np.array(beat), np.array([[1.0 - self.noise, 0.0, 0.0, 0.0, self.noise]])
 
     def forget(self) -> None:
         """It remembers nothing."""
 
-    def beats(self, letters: str, ventricular: float, rr_s: float = 0.8) -> Patient:
-        self.ventricular = ventricular
+    def beats(self, letters: str, ventricular: float, rr_s: float = 0.8, noise: float = 0.0) -> Patient:
+        self.ventricular, self.noise = ventricular, noise
         for letter in letters:
             self.r_peak += round(rr_s * RATE_HZ)
             ecg = window_of(letter).astype(np.float32).reshape(1, 1, 1, -1)
@@ -113,7 +114,7 @@ class Patient:
         return self
 
 
-def test_the_judge_asks_the_referee_from_a_probability_on():
+def test_the_judge_follows_the_referee():
     known = "NNNNNNNNNV" * 4
     patient = Patient()
     for letter in known:
@@ -121,7 +122,24 @@ def test_the_judge_asks_the_referee_from_a_probability_on():
     assert patient.letters == known
     assert patient.beats("V", 0.3, 0.5).letters[-1] == "V", "as those before"
     assert patient.beats("N", 0.6).letters[-1] == "N", "as the normal ones"
-    assert patient.beats("V", NOT_UNLIKELY - 0.01, 0.5).letters[-1] == "N", "the network rules it out"
+
+
+@pytest.mark.parametrize(("log_odds", "noise", "called"), [(-0.5, 0.0, "N"), (-0.3, 0.0, "V"), (0.1, 0.009, "V")])
+@pytest.mark.parametrize("ventricular", [0.06, 0.9])
+def test_where_the_referee_is_in_balance_a_beat_is_ventricular(monkeypatch, log_odds, noise, called, ventricular):
+    monkeypatch.setattr(judge, "shipped", lambda: lambda _: log_odds)
+    assert Patient().beats("N", ventricular, noise=noise).letters == called
+
+
+@pytest.mark.parametrize(("log_odds", "called"), [(0.1, "N"), (0.3, "V")])
+def test_in_noise_more_must_speak_for_it(monkeypatch, log_odds, called):
+    monkeypatch.setattr(judge, "shipped", lambda: lambda _: log_odds)
+    assert Patient().beats("N", 0.9, noise=0.011).letters == called
+
+
+def test_it_is_not_asked_about_what_the_network_all_but_rules_out(monkeypatch):
+    monkeypatch.setattr(judge, "shipped", lambda: lambda _: 9.0)
+    assert Patient().beats("N", 0.04).beats("N", 0.06).letters == "NV"
 
 
 def test_what_beats_looked_like_is_forgotten_with_the_session():

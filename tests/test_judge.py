@@ -35,13 +35,20 @@ class Believing(Judge):
         return max(beat, key=beat.__getitem__) == "ventricular"
 
 
+class Doubting(Judge):
+    """Has a referee who holds no beat for ventricular."""
+
+    def is_ventricular(self, window, beat, rhythm):
+        return False
+
+
 class Told:
     """A judge, told of windows; times in seconds."""
 
-    def __init__(self, limits: cfg.Alerts | None = None, heads=HEADS) -> None:
+    def __init__(self, limits: cfg.Alerts | None = None, heads=HEADS, judge=Believing) -> None:
         self.answer = {}
         self.forgot = 0
-        self.judge = Believing(self, heads, limits or cfg.Alerts(), "test")
+        self.judge = judge(self, heads, limits or cfg.Alerts(), "test")
         self.fitness = Fitness.GOOD
         self.refused = 0
         self.at = 0
@@ -110,6 +117,18 @@ def test_a_beat_is_what_the_network_finds_most_likely():
     assert [each.probability for each in told.out] == [1.0, 0.5, 0.9]
 
 
+def test_a_beat_that_the_referee_holds_for_none_is_the_likelier_of_the_two_others():
+    told = Told(judge=Doubting).beats(1, ventricular=0.6, supraventricular=0.3).beats(1, ventricular=0.6, normal=0.3)
+    assert told.letters == "SN"
+    assert [each.probability for each in told.out] == [0.3, 0.3]
+
+
+def test_later_beats_are_compared_with_what_the_network_was_sure_of_and_not_the_referee():
+    """It would hear itself otherwise, and what it learned from did not."""
+    told = Told(judge=Doubting).beats(3, normal=0.6).beats(2, ventricular=0.8).beats(1, ventricular=0.6)
+    assert [len(told.judge.shapes.likenesses(letter)) for letter in "NSV"] == [0, 0, 2]
+
+
 def test_a_beat_with_half_of_its_window_missing_is_not_classified():
     told = Told().beats(1, ventricular=1.0, missing=0.5).beats(1, ventricular=1.0, missing=0.51)
     assert told.letters == "VQ"
@@ -144,6 +163,9 @@ def test_no_beat_is_called_supraventricular_while_atrial_fibrillation_lasts_howe
     told = Told().beats(60, IRREGULAR_S, atrial_fibrillation=0.6)
     told.beats(1, supraventricular=0.99, normal=0.01, atrial_fibrillation=0.6)
     assert (told.out[-1].beat, told.out[-1].probability) == ("N", 0.01)
+    told = Told(judge=Doubting).beats(60, IRREGULAR_S, atrial_fibrillation=0.6)
+    told.beats(1, ventricular=0.6, supraventricular=0.39, normal=0.01, atrial_fibrillation=0.6)
+    assert told.letters[-1] == "N", "nor one that the network found ventricular"
     assert [each.kind for each in told.episodes] == ["atrial_fibrillation"]
 
 

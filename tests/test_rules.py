@@ -193,6 +193,15 @@ def test_tachycardia_goes_on_over_two_other_beats_and_ends_at_its_last_beat_with
     assert [end for _, _, end in story.alerts("ventricular_tachycardia")] == [pytest.approx(last_v)]
 
 
+@pytest.mark.parametrize(("ventricular", "ends"), [(0.6, False), (0.4, True)])
+def test_a_beat_that_the_network_finds_ventricular_is_one_of_a_tachycardia_though_the_judge_calls_it_another(
+    ventricular, ends
+):
+    story = Story().beats("N" * 10).beats("VVVVVV", 0.4).beats("NNNN", 0.4, ventricular=ventricular)
+    ((*_, end),) = story.alerts("ventricular_tachycardia")
+    assert (end is not None) is ends
+
+
 def test_tachycardia_ends_when_no_beat_comes_for_3_s():
     story = Story().beats("N" * 10).beats("V" * 10, 0.4).silence(1.5)
     assert [end for _, _, end in story.alerts("ventricular_tachycardia")] == [None]

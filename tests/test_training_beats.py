@@ -8,9 +8,12 @@ import pytest
 from daemon.config import Alerts
 from dsp.qrs_referee import Weighing
 from ec57.annotations import Annotation, encoded
+from ec57.sets import MITDB_DS1, MITDB_DS2
+from rhythmd.recording import shipped, shipped_beats
 from tests.test_judge import HEADS
 from training import beats
 from training.beats import UNKNOWN, Watching, fitted, shares, truths
+from training.splits import STRESSED, data_folder, fold, splits
 
 
 def noted(folder, database, notes):
@@ -26,6 +29,48 @@ def test_a_beat_that_was_found_has_the_truth_of_the_annotation_nearest_to_it_wit
     path = noted(tmp_path, "mitdb", [Annotation(at, symbol) for at, symbol in symbols.items()])
     found = {1003: 0, 1170: 0, 1195: 1, 1405: 0, 1590: UNKNOWN, 1801: UNKNOWN, 1963: 1, 2238: 0, 2401: 0}
     assert truths(np.array([*found]), path, 250.0).tolist() == [*found.values()]
+
+
+def test_of_what_was_found_in_flutter_nothing_is_known(tmp_path):
+    marks = {1000: "V", 1100: "[", 1200: "!", 1300: "!", 1400: "]", 1600: "N"}
+    path = noted(tmp_path, "mitdb", [Annotation(at, symbol) for at, symbol in marks.items()])
+    assert truths(np.array([1000, 1150, 1210, 1290, 1600]), path, 250.0).tolist() == [1, *[UNKNOWN] * 3, 0]
+
+
+def test_nobody_is_told_of_by_a_network_that_knows_him_and_who_tests_or_validates_teaches_nothing(tmp_path):
+    for database in ("mitdb", "svdb", "vfdb", "cudb"):
+        (tmp_path / database).mkdir()
+        for name in MITDB_DS1 + MITDB_DS2 if database == "mitdb" else map(str, range(420, 440)):
+            (tmp_path / database / f"{name}.hea").touch()
+    table = splits(tmp_path)
+    jobs = beats.jobs_of(["2:two.onnx", "0:zero.onnx"], tmp_path)
+    held_out = {*MITDB_DS2, *STRESSED, *(name for parts in table.values() for name in parts["validation"])}
+    for job in jobs:
+        database, name = job.record.parent.name, job.record.name
+        people = np.array(sorted(table[database]["train"] + table[database]["validation"]))
+        validates = fold(np.full(len(people), database), people, 2 if job.model.name == "two.onnx" else 0)
+        assert name in people[validates]
+        assert name in table[database]["train"]
+        assert database != "mitdb" or name not in held_out
+    assert len({(job.record, job.model, job.seed) for job in jobs}) == len(jobs)
+    assert {job.share for job in jobs} == {1.0, beats.SHARE_IN_NOISE, beats.SHARE_OF_RHYTHMS}
+    noisy = [job for job in jobs if job.seed]
+    assert len({job.seed for job in noisy if job.record.parent.name == "mitdb"}) == sum(
+        job.record.parent.name == "mitdb" for job in noisy
+    )
+
+
+def test_noise_is_as_large_as_the_complexes_and_leaves_pauses():
+    pytest.importorskip("torch", reason="PyTorch is needed for training only")
+    if not (data_folder() / "nstdb").is_dir():
+        pytest.skip(f"no {data_folder() / 'nstdb'}")
+    first, last = 300 * 250, 600 * 250  # where its beats are annotated
+    recording = shipped().piece(first, last)
+    r_peaks = np.array([at - first for at in shipped_beats()[0] if at < last])
+    added_mv = beats.in_noise(recording, r_peaks, seed=5).ecg_mv - recording.ecg_mv
+    in_parts = np.sqrt((added_mv[: 290 * 250].reshape(-1, 1250) ** 2).mean(axis=1))
+    assert (in_parts < 0.01).any()
+    assert 0.1 < in_parts.max() < 5.0
 
 
 def test_an_annotation_is_taken_at_the_rate_of_its_record(tmp_path):

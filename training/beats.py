@@ -12,7 +12,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +90,9 @@ def in_noise(recording: Recording, r_peaks: NDArray[np.int64], seed: int) -> Rec
 def truths(r_peaks: NDArray[np.int64], path: Path, rate_hz: float) -> NDArray[np.int64]:
     """Of beats that were found, at 250 Hz: 1 for a ventricular one, 0 for another or nobody's, UNKNOWN.
 
-    An annotated beat is the nearest that was found within 150 ms; what else was found is nobody's. In vfdb and cudb
-    what was found in tachycardia and fibrillation of the ventricles is ventricular, and nothing is known of the rest.
+    An annotated beat is the nearest that was found within 150 ms; what else was found is nobody's; of what was found
+    in ventricular flutter nothing is known. In vfdb and cudb what was found in tachycardia and fibrillation of the
+    ventricles is ventricular, and nothing is known of the rest.
     """
     notes = read_annotations(path, "atr")
     if (database := path.parent.name) in OF_RHYTHMS:
@@ -108,11 +109,30 @@ def truths(r_peaks: NDArray[np.int64], path: Path, rate_hz: float) -> NDArray[np
             nearest = int(np.abs(r_peaks - annotated).argmin())
             if abs(r_peaks[nearest] - annotated) <= MATCH_S * RATE_HZ:
                 found[nearest] = UNKNOWN if note.symbol not in BEAT_OF else BEAT_OF[note.symbol] == V
+    begins, ends = ([note.sample * RATE_HZ / rate_hz for note in notes if note.symbol == mark] for mark in "[]")
+    for begin, end in zip(begins, ends, strict=True):
+        found[(begin <= r_peaks) & (r_peaks <= end)] = UNKNOWN
     return found
 
 
-def heard(path: Path, model_path: Path, seed: int) -> tuple[Table, NDArray[np.int64]]:
-    """Evidence and truths of a record's beats, as a network judges them that does not know it; 0: without noise."""
+class Job(NamedTuple):
+    """A copy of a recording, and the network that is to judge it."""
+
+    record: Path
+    model: Path
+    seed: int  # of the noise; 0: without
+
+    @property
+    def share(self) -> float:
+        """What the copy counts for."""
+        if self.record.parent.name in OF_RHYTHMS:
+            return SHARE_OF_RHYTHMS
+        return SHARE_IN_NOISE if self.seed else 1.0
+
+
+def heard(job: Job) -> tuple[Table, NDArray[np.int64]]:
+    """Evidence and truths of the beats that were found."""
+    path, model_path, seed = job
     recording, model = read(str(path)), load(model_path)
     if seed:
         beats = [note.sample for note in read_annotations(path, "atr") if note.symbol in BEAT_OF]
@@ -126,29 +146,37 @@ def heard(path: Path, model_path: Path, seed: int) -> tuple[Table, NDArray[np.in
     return np.array(known, np.float32).astype(np.float64), truths(np.array(r_peaks), path, recording.rate_hz)
 
 
-def share_of(path: Path, _: Path, seed: int) -> float:
-    """What a copy counts for."""
-    if path.parent.name in OF_RHYTHMS:
-        return SHARE_OF_RHYTHMS
-    return SHARE_IN_NOISE if seed else 1.0
+def jobs_of(models: list[str], data: Path) -> list[Job]:
+    """For each FOLD:MODEL.onnx the copies of those whom it does not know, less who validates the shipped network."""
+    tables, jobs = splits(data), []
+    for place, each in enumerate(models):
+        number, _, model = each.partition(":")
+        for database in (*ANNOTATED, *OF_RHYTHMS):
+            train, validation = (tables[database][part] for part in ("train", "validation"))
+            names = sorted({*train, *validation})
+            copies = 1 if database in OF_RHYTHMS else COPIES
+            for name in names[int(number) :: FOLDS]:
+                seeds = [copy and 1000 * place + 10 * names.index(name) + copy for copy in range(copies)]
+                jobs += [Job(data / database / name, Path(model), seed) for seed in seeds if name in train]
+    return jobs
 
 
-def shares(known: NDArray[np.int64], part: float) -> Table:
+def shares(truth: NDArray[np.int64], part: float) -> Table:
     """Of each beat of a copy: how often it is drawn."""
-    drawn = np.zeros(len(known))
-    for truth, share in ((0, 1.0), (1, SHARE_OF_V)):
-        count = np.count_nonzero(known == truth)
-        drawn[known == truth] = part * share * count**POWER / max(count, 1)
+    drawn = np.zeros(len(truth))
+    for kind, share in ((0, 1.0), (1, SHARE_OF_V)):
+        count = np.count_nonzero(truth == kind)
+        drawn[truth == kind] = part * share * count**POWER / max(count, 1)
     return drawn
 
 
-def fitted(told: Table, known: NDArray[np.int64], drawn: Table, seed: int) -> dict[str, Table]:
+def fitted(told: Table, truth: NDArray[np.int64], drawn: Table, seed: int) -> dict[str, Table]:
     """The weights, as `dsp.qrs_referee.Weighing` reads them: the mean of TRAININGS networks of one hidden layer."""
     import torch
 
     mean, spread = told.mean(axis=0), told.std(axis=0) + 1e-6
     values = torch.tensor(np.clip((told - mean) / spread, -FARTHEST, FARTHEST), dtype=torch.float32)
-    wanted = torch.tensor(known * (1 - SMOOTHING) + SMOOTHING / 2, dtype=torch.float32)
+    wanted = torch.tensor(truth * (1 - SMOOTHING) + SMOOTHING / 2, dtype=torch.float32)
     edges = torch.tensor(np.cumsum(drawn) / drawn.sum())
     layers = [_trained(values, wanted, edges, TRAININGS * seed + number) for number in range(TRAININGS)]
     weights = [[layer.weight.detach().numpy().T.astype(np.float64) for layer in each] for each in layers]
@@ -188,30 +216,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    data = data_folder()
-    tables = splits(data)
-    jobs: list[tuple[Path, Path, int]] = []
-    for place, each in enumerate(arguments.models):
-        number, _, model = each.partition(":")
-        for database in (*ANNOTATED, *OF_RHYTHMS):
-            train, validation = (tables[database][part] for part in ("train", "validation"))
-            names = sorted({*train, *validation})
-            for name in names[int(number) :: FOLDS]:
-                copies = 1 if database in OF_RHYTHMS else COPIES
-                seeds = (copy and 1000 * place + 10 * names.index(name) + copy for copy in range(copies))
-                jobs += [(data / database / name, Path(model), seed) for seed in seeds if name in train]
+    jobs = jobs_of(arguments.models, data_folder())
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        asked = [pool.submit(heard, *job) for job in jobs]
+        asked = [pool.submit(heard, job) for job in jobs]
         found = [each.result() for each in tqdm(asked, unit="record")]
-    told, known = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    parts = [
-        SHARE_OF_RHYTHMS if path.parent.name in OF_RHYTHMS else SHARE_IN_NOISE if seed else 1.0
-        for path, _, seed in jobs
-    ]
-    drawn = np.concatenate([shares(beats, part) for (_, beats), part in zip(found, parts, strict=True)])
-    people = len({path for path, *_ in jobs})
-    print(f"{people} people, {len(known):,} beats, {np.count_nonzero(known == 1):,} ventricular")
-    arrays: dict[str, Any] = fitted(told, np.maximum(known, 0), drawn, arguments.seed)
+    told, truth = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    drawn = np.concatenate([shares(beats, job.share) for (_, beats), job in zip(found, jobs, strict=True)])
+    people = len({job.record for job in jobs})
+    print(f"{people} people, {len(truth):,} beats, {np.count_nonzero(truth == 1):,} ventricular")
+    arrays: dict[str, Any] = fitted(told, np.maximum(truth, 0), drawn, arguments.seed)
     np.savez_compressed(arguments.output, **arrays)
 
 

@@ -133,7 +133,7 @@ class Motion:
 def stressed(
     ecg_mv: NDArray[np.float64], qrs_mv: float, taken: list[NDArray[np.float64]], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """With noise from 12 down to -5 dB, for half a minute to two and a half, and pauses as long."""
+    """With noise from 12 down to -5 dB, for half a minute to two and a half, and pauses of up to two."""
     spoiled = ecg_mv.copy()
     at = int(rng.uniform(10, 90) * RATE_HZ)
     while len(ecg_mv) - at > 2000:
