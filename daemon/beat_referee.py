@@ -2,7 +2,8 @@
 
 The network that sees the window is one witness. It knows people in general and is wrong about some beats of some of
 them again and again; how like the beat's complex is to those of which it was sure in this wearer, how the beat comes,
-and how noisy the line is, tells which. Learned by `python -m training.beats` from people whom the network had not seen.
+and how noisy the line is, tells which. Learned by `python -m training.beats` from people whom the network had not seen;
+for another `engine.model` it should be learned anew.
 """
 
 from __future__ import annotations
