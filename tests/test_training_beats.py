@@ -11,9 +11,10 @@ from ec57.annotations import Annotation, encoded
 from ec57.sets import MITDB_DS1, MITDB_DS2
 from rhythmd.recording import shipped, shipped_beats
 from tests.test_judge import HEADS
+from tests.test_training import needs
 from training import beats
 from training.beats import UNKNOWN, Watching, fitted, shares, truths
-from training.splits import STRESSED, data_folder, fold, splits
+from training.splits import STRESSED, fold, splits
 
 
 def noted(folder, database, notes):
@@ -60,10 +61,9 @@ def test_nobody_is_told_of_by_a_network_that_knows_him_and_who_tests_or_validate
     )
 
 
+@needs("nstdb")
 def test_noise_is_as_large_as_the_complexes_and_leaves_pauses():
     pytest.importorskip("torch", reason="PyTorch is needed for training only")
-    if not (data_folder() / "nstdb").is_dir():
-        pytest.skip(f"no {data_folder() / 'nstdb'}")
     first, last = 300 * 250, 600 * 250  # where its beats are annotated
     recording = shipped().piece(first, last)
     r_peaks = np.array([at - first for at in shipped_beats()[0] if at < last])

@@ -72,16 +72,14 @@ def in_noise(recording: Recording, r_peaks: NDArray[np.int64], seed: int) -> Rec
     """The recording under noise; its R peaks are at 250 Hz."""
     import torch  # needed to train, not to know what was found
 
-    from training.qrs.noise import stressed
+    from training.qrs.noise import qrs_size_mv, stressed
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     ecg_mv = filtered(recording.ecg_mv, recording.rate_hz).ecg_mv
-    inside = r_peaks[(r_peaks > 12) & (r_peaks < len(ecg_mv) - 13)]
-    qrs_mv = float(np.median(np.ptp(ecg_mv[inside[:, None] + np.arange(-12, 13)], axis=1)))
     recorded = [read(str(data_folder() / "nstdb" / name)) for name in NOISE_TRAIN]
     noises_mv = [filtered(each.ecg_mv, each.rate_hz).ecg_mv for each in recorded]
-    noise_mv = stressed(np.zeros(len(ecg_mv)), qrs_mv, noises_mv, np.random.default_rng(seed))
+    noise_mv = stressed(np.zeros(len(ecg_mv)), qrs_size_mv(ecg_mv, r_peaks), noises_mv, np.random.default_rng(seed))
     at = np.arange(len(recording.counts)) * RATE_HZ / recording.rate_hz
     added_counts = np.interp(at, np.arange(len(noise_mv)), noise_mv) * recording.counts_per_mv
     return replace(recording, counts=np.rint(recording.counts + added_counts))
@@ -143,7 +141,7 @@ def heard(job: Job) -> tuple[Table, NDArray[np.int64]]:
         for _ in judged(recording, judge):
             pass
     r_peaks, known = zip(*judge.told, strict=True)
-    return np.array(known, np.float32).astype(np.float64), truths(np.array(r_peaks), path, recording.rate_hz)
+    return np.array(known), truths(np.array(r_peaks), path, recording.rate_hz)
 
 
 def jobs_of(models: list[str], data: Path) -> list[Job]:

@@ -130,6 +130,12 @@ class Motion:
         return _unit(torch.fft.irfft(torch.fft.rfft(impulses) * shape, self.length))
 
 
+def qrs_size_mv(ecg_mv: NDArray[np.float64], r_peaks: NDArray[np.int64]) -> float:
+    """The usual size of a QRS complex, peak to peak: what the size of noise is measured by."""
+    inside = r_peaks[(r_peaks > 20) & (r_peaks < len(ecg_mv) - 20)]
+    return float(np.median(np.ptp(ecg_mv[inside[:, None] + np.arange(-12, 13)], axis=1)))
+
+
 def stressed(
     ecg_mv: NDArray[np.float64], qrs_mv: float, taken: list[NDArray[np.float64]], rng: np.random.Generator
 ) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from dsp.qrs import Detector
 from dsp.qrs_network import Network, load
 from dsp.qrs_referee import Referee
 from dsp.signal import Block
-from training.qrs.noise import stressed
+from training.qrs.noise import qrs_size_mv, stressed
 
 BLOCK = 2500
 NEAR = 30  # samples from a beat within which the nearest candidate is it
@@ -75,11 +75,9 @@ def seen(
 
     ecg_mv = lead(row)
     true = np.sort(beats[beats[:, 0] == row, 1])
-    inside = true[(true > 20) & (true < len(ecg_mv) - 20)]
-    qrs_mv = float(np.median(np.ptp(ecg_mv[inside[:, None] + np.arange(-12, 13)], axis=1)))
     if mode:
         noises = [lead(int(index)) for index in np.flatnonzero(database == "nstdb")]
-        ecg_mv = stressed(ecg_mv, qrs_mv, noises, rng)
+        ecg_mv = stressed(ecg_mv, qrs_size_mv(ecg_mv, true), noises, rng)
     ecg_mv = ecg_mv * rng.choice((-1.0, 1.0))
     watcher = Watcher()
     detector = Detector(Network(load(weights)), watcher)
