@@ -110,17 +110,22 @@ def _others(patch: Patch, *, silent: bool) -> list[Patch]:
 
 
 def _heard(patch: Patch) -> tuple[bytes, float]:
-    """What comes, and how long it took from the first byte on."""
-    data = bytearray()
+    """What comes, and how long so much takes to come.
+
+    A batch of samples comes at once, the first of them before the clock starts: what it holds was not measured.
+    """
+    data, before = bytearray(), 0
     with open_port(patch) as port:
-        begun_s = ends_s = monotonic()
-        while ends_s - begun_s < LISTEN_S:
+        begun_s = last_s = now_s = monotonic()
+        while now_s - begun_s < LISTEN_S:
             came = _read(port)
+            now_s = monotonic()
             if came and not data:
-                begun_s = monotonic()
+                begun_s, before = now_s, len(came)
+            last_s = now_s if came else last_s
             data += came
-            ends_s = monotonic()
-    return bytes(data), ends_s - begun_s
+    measured = len(data) - before
+    return bytes(data), (last_s - begun_s) * len(data) / measured if measured else now_s - begun_s
 
 
 def _read(port: Any) -> bytes:
