@@ -57,6 +57,12 @@ def test_premature_beats_at_random_are_no_fibrillation():
     assert after(with_premature(letters)) < 0.0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_few_irregular_intervals_say_less_than_a_minute_of_them_and_few_regular_ones_as_much(seed):
+    assert after(fibrillating(14, seed)) < 2.0 < after(fibrillating(70, seed))
+    assert after(sinus(14, seed)) < 0.0
+
+
 def test_so_few_intervals_say_nothing():
     assert after(fibrillating(LEAST_WORDS + 1)) is None
     assert after(fibrillating(LEAST_WORDS + 2)) is not None
