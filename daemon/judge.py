@@ -38,8 +38,14 @@ TECHNICAL = {
     Fitness.LOST: "signal_lost",
 }
 
+UNHEARD = {*TECHNICAL, Fitness.BLOCKED}
+"""No beat can be seen, so none is missed; a blocked amplifier is soon itself again, and nobody need be told."""
 
-ASKED_IN_NOISE = {(Fitness.NOISY, "ventricular_fibrillation"), (Fitness.NOISY, "asystole")}
+ASKED_IN_NOISE = {
+    (Fitness.NOISY, "ventricular_fibrillation"),
+    (Fitness.NOISY, "asystole"),
+    (Fitness.BLOCKED, "ventricular_fibrillation"),
+}
 """Noise that comes and goes may never last long enough to be told: it must not silence these, though it cannot end
 them. The network tells noise from fibrillation by itself, and noise that hides an asystole shows beats."""
 
@@ -108,8 +114,9 @@ class Judge:
             self.shapes.add(window.beat.r_peak, ecg_mv)
         beat = self._judge_beat(window, by_head["beat"], by_head["rhythm"])
         out: list[JudgedBeat | AlertEvent | Episode] = [beat] if beat else []
-        if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
+        if window.fitness in UNHEARD:
             self._quiet_since = window.at  # an electrode that was off has not stopped a heart
+        if window.fitness in TECHNICAL:  # which has its own alarm: what else it looks like is not told
             self.shapes = self.shapes if window.fitness is Fitness.LOST else Shapes()  # and may be on elsewhere now
         if window.fitness is not Fitness.GOOD:
             self.history.break_off()  # what cannot be judged is a technical alarm, and alerts that stand go on standing
@@ -175,7 +182,7 @@ class Judge:
         unless it is told as fibrillation: asystole is withheld there, and one of the three must be told.
         """
         silent = moment.at - moment.quiet_since >= self._no_beat_s * RATE_HZ
-        if fitness is Fitness.NOISY or (silent and is_busy(moment) and either(moment) < self._waves):
+        if fitness in {Fitness.NOISY, Fitness.BLOCKED} or (silent and is_busy(moment) and either(moment) < self._waves):
             return 1.0
         return moment.rhythm["noise"]
 

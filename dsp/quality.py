@@ -27,6 +27,18 @@ NOISE_MV = 0.2
 and to call that noise would put the alarm off."""
 
 
+JOLT_MV, BACK_S = 1.5, 6
+"""A line that moves so far within a second may have driven the amplifier to its rail, from which it comes back in some
+seconds and lets no beat through until then (mitdb 116, 208). That is no silent heart. Breathing is never so quick."""
+
+BLOCKED_MV, IN_BAND = 0.25, 0.75
+"""On that way back it moves by more than so much in a second, and the band-passed signal swings by less than that part
+of it."""
+
+EDGE = RATE_HZ // 10
+"""Samples at the end of a second, whose mean is where the line then is."""
+
+
 class QualityMeter:
     """Raw and band-passed signal in, changes of fitness out."""
 
@@ -35,6 +47,8 @@ class QualityMeter:
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # raw, clean, marks
         self._held = 0  # samples in them
         self._candidate = self._fitness = Fitness.GOOD
+        self._line_mv: float | None = None  # at the end of the last second
+        self._since_jolt = BACK_S
 
     def __call__(self, raw: Block, clean: Block) -> list[Quality]:
         if self._start is None:
@@ -47,8 +61,13 @@ class QualityMeter:
         used = seconds * RATE_HZ
         raw_mv, clean_mv, marks = (np.concatenate(each) for each in zip(*self._parts, strict=True))
         whole = [each[:used].reshape(seconds, RATE_HZ) for each in (raw_mv, clean_mv, marks)]
+        line_mv = whole[0][:, -EDGE:].mean(axis=1)
+        moved_mv = np.abs(np.diff(line_mv, prepend=line_mv[0] if self._line_mv is None else self._line_mv))
+        self._line_mv = line_mv[-1]
         changes = []
-        for second, fitness in enumerate(_fitness_of(*whole)):
+        for second, found in enumerate(_fitness_of(*whole, moved_mv)):
+            self._since_jolt = 0 if moved_mv[second] > JOLT_MV else self._since_jolt + 1
+            fitness = Fitness.GOOD if found is Fitness.BLOCKED and self._since_jolt > BACK_S else found
             unfit_twice = self._fitness is Fitness.GOOD and Fitness.GOOD not in {fitness, self._candidate}
             if fitness is not self._fitness and (fitness is self._candidate or unfit_twice):
                 self._fitness = fitness
@@ -60,8 +79,8 @@ class QualityMeter:
         return changes
 
 
-def _fitness_of(raw_mv: np.ndarray, clean_mv: np.ndarray, marks: np.ndarray) -> list[Fitness]:
-    """The fitness of each second; arrays are (second, sample)."""
+def _fitness_of(raw_mv: np.ndarray, clean_mv: np.ndarray, marks: np.ndarray, moved_mv: np.ndarray) -> list[Fitness]:
+    """The fitness of each second, as if after a jolt; arrays are (second, sample), but for `moved_mv` (second,)."""
 
     def mostly(mark: int) -> np.ndarray:
         share: np.ndarray = np.mean((marks & mark) != 0, axis=1)
@@ -71,12 +90,14 @@ def _fitness_of(raw_mv: np.ndarray, clean_mv: np.ndarray, marks: np.ndarray) -> 
     roughness = np.median(np.abs(np.diff(clean_mv, 2, axis=1)), axis=1)
     noisy = (extent_mv > MOTION_MV) | ((roughness > ROUGHNESS * extent_mv) & (extent_mv > NOISE_MV))
     flat = np.ptp(raw_mv, axis=1) < FLAT_MV
+    blocked = (moved_mv > BLOCKED_MV) & (extent_mv < IN_BAND * moved_mv)
     causes = (  # the first that holds is the reason
         (Fitness.LOST, mostly(MISSING)),
         (Fitness.LEAD_OFF, mostly(LEAD_OFF)),
         (Fitness.SATURATED, mostly(SATURATED)),
         (Fitness.FLAT, flat),
         (Fitness.NOISY, noisy),
+        (Fitness.BLOCKED, blocked),
     )
     fitness = [Fitness.GOOD] * len(marks)
     for cause, holds in reversed(causes):

@@ -54,6 +54,7 @@ class Fitness(Enum):
 
     GOOD = "good"
     NOISY = "noisy"
+    BLOCKED = "blocked"  # the amplifier comes back from a jolt
     SATURATED = "saturated"
     FLAT = "flat"
     LEAD_OFF = "lead_off"

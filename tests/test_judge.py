@@ -21,7 +21,7 @@ BEATS = ("normal", "supraventricular", "ventricular")
 RHYTHMS = ("other", "atrial_fibrillation", "ventricular_fibrillation", "ventricular_tachycardia", "noise")
 HEADS = (Head("beat", BEATS), Head("rhythm", RHYTHMS))
 UNFIT = [fitness for fitness in Fitness if fitness is not Fitness.GOOD]
-NO_SIGNAL = [fitness for fitness in UNFIT if fitness is not Fitness.NOISY]
+NO_SIGNAL = [fitness for fitness in UNFIT if fitness not in {Fitness.NOISY, Fitness.BLOCKED}]
 
 
 _WAVES, _OTHER = (np.sin(np.arange(1000) / length).astype(np.float32).reshape(1, 1, 1, 1000) for length in (10.0, 3.0))
@@ -241,7 +241,7 @@ def test_beats_before_and_after_an_unfit_signal_make_no_run_couplet_or_rate():
     assert [each.rr_s for each in told.out if isinstance(each, JudgedBeat)][-3:] == [None, 0.4, 0.8]
 
 
-@pytest.mark.parametrize("fitness", [Fitness.LEAD_OFF, Fitness.FLAT, Fitness.SATURATED, Fitness.LOST])
+@pytest.mark.parametrize("fitness", [*NO_SIGNAL, Fitness.BLOCKED])
 def test_an_electrode_that_was_off_is_no_asystole_until_4_s_of_signal_had_no_beat(fitness):
     told = Told().beats(10).becomes(fitness).silence(30.0).becomes(Fitness.GOOD).silence(3.0)
     assert "asystole" not in told.open

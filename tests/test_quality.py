@@ -57,6 +57,36 @@ def test_a_cause_is_seen_and_forgotten_within_three_seconds(name):
     assert last.at - 2 * SPELL <= 5 * RATE_HZ
 
 
+def jolted(line_mv: np.ndarray, height_mv: float, *, passes: float = 0.02) -> np.ndarray:
+    """Beats, then a jolt so high, from which the amplifier comes back over 6 s; till then so much passes of them."""
+    at_s = np.arange(6 * RATE_HZ) / RATE_HZ
+    back_mv = passes * line_mv[SPELL : SPELL + len(at_s)] + height_mv * np.exp(-at_s / 1.5)
+    return np.concatenate([line_mv[:SPELL], back_mv, line_mv[SPELL : 2 * SPELL]])
+
+
+@pytest.mark.parametrize("height_mv", [3.5, -3.5, 6.0])
+def test_an_amplifier_that_comes_back_from_a_jolt_is_blocked_before_4_s_without_a_beat_are_over(height_mv):
+    blocked, *_, good = changes(jolted(GOOD_MV, height_mv))
+    assert blocked.fitness is Fitness.BLOCKED
+    assert blocked.at - SPELL < 4 * RATE_HZ
+    assert good.fitness is Fitness.GOOD
+    assert good.at - SPELL < 10 * RATE_HZ
+
+
+@pytest.mark.parametrize("wander_mv", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("beats", [0.0, 1.0])
+def test_a_line_that_breathes_is_not_blocked_with_beats_or_without(wander_mv, beats):
+    """A heart that stands still on it must be told."""
+    at_s = np.arange(len(GOOD_MV)) / RATE_HZ
+    stops = np.where(at_s < 8, 1.0, beats)
+    wander_mv = wander_mv * np.sin(2 * np.pi * 0.2 * at_s) + 0.01 * RNG.standard_normal(len(at_s))
+    assert changes(stops * GOOD_MV + wander_mv) == []
+
+
+def test_a_jolt_after_which_beats_pass_blocks_nothing():
+    assert not any(change.fitness is Fitness.BLOCKED for change in changes(jolted(GOOD_MV, 3.5, passes=1.0)))
+
+
 def test_a_real_recording_is_good_all_along():
     assert changes(recording.shipped().ecg_mv) == []
 

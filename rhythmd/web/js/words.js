@@ -25,7 +25,8 @@ const RHYTHMS = {
 };
 
 const QUALITIES = {
-  good: "Good", noisy: "Noisy", saturated: "Saturated", flat: "Flat line", lead_off: "Lead off", lost: "No signal",
+  good: "Good", noisy: "Noisy", blocked: "Amplifier blocked", saturated: "Saturated", flat: "Flat line",
+  lead_off: "Lead off", lost: "No signal",
 };
 
 const EVIDENCE = {
