@@ -60,12 +60,12 @@ class QualityMeter:
             return []
         used = seconds * RATE_HZ
         raw_mv, clean_mv, marks = (np.concatenate(each) for each in zip(*self._parts, strict=True))
-        whole = [each[:used].reshape(seconds, RATE_HZ) for each in (raw_mv, clean_mv, marks)]
-        line_mv = whole[0][:, -EDGE:].mean(axis=1)
+        raws_mv, cleans_mv, marked = (each[:used].reshape(seconds, RATE_HZ) for each in (raw_mv, clean_mv, marks))
+        line_mv = raws_mv[:, -EDGE:].mean(axis=1)
         moved_mv = np.abs(np.diff(line_mv, prepend=line_mv[0] if self._line_mv is None else self._line_mv))
         self._line_mv = line_mv[-1]
         changes = []
-        for second, found in enumerate(_fitness_of(*whole, moved_mv)):
+        for second, found in enumerate(_fitness_of(raws_mv, cleans_mv, marked, moved_mv)):
             self._since_jolt = 0 if moved_mv[second] > JOLT_MV else self._since_jolt + 1
             fitness = Fitness.GOOD if found is Fitness.BLOCKED and self._since_jolt > BACK_S else found
             unfit_twice = self._fitness is Fitness.GOOD and Fitness.GOOD not in {fitness, self._candidate}
