@@ -65,7 +65,7 @@ def _of_group(group: str, results: Path) -> Iterator[tuple[str, float]]:
     references = [scores.read_reference(DATA / database / name, "atr") for name in names.split()]
     _, vf = scores.vf_kind(references)
     compared = [scores.compare(one, results, extension="atr", vf=vf, start_s=LEARNING_S).standard for one in references]
-    for part in wanted.keys() - {"alarms"}:
+    for part in (each for each in wanted if each != "alarms"):
         ratios: dict[str, Ratio] = gross([getattr(one, part) for one in compared]).statistics()
         for figure in wanted[part]:
             yield named(f"{group}: {'' if part == 'beats' else part + ' '}{figure}", ratios[figure])
