@@ -16,6 +16,9 @@ from daemon.port import open_port
 LISTEN_S = 2.5
 """At each speed. Formats without start commands have sent some 300 frames by then."""
 
+AT_ONCE_S = 0.02
+"""After the first byte: what has come by then was sent before anybody listened for how often it is."""
+
 LEAST_FRAMES = 20
 LEAST_SHARE = 0.7
 """Of the bytes, that must be frames: a line that begins in mid-frame, or drops some, has more; a wrong format none."""
@@ -110,22 +113,20 @@ def _others(patch: Patch, *, silent: bool) -> list[Patch]:
 
 
 def _heard(patch: Patch) -> tuple[bytes, float]:
-    """What comes, and how long so much takes to come.
-
-    A batch of samples comes at once, the first of them before the clock starts: what it holds was not measured.
-    """
-    data, before = bytearray(), 0
+    """What comes, and how long so much takes to come: of a first batch nobody knows."""
+    data, unmeasured = bytearray(), 0
     with open_port(patch) as port:
-        begun_s = last_s = now_s = monotonic()
-        while now_s - begun_s < LISTEN_S:
+        first_s = begun_s = last_s = now_s = monotonic()
+        while now_s - first_s < LISTEN_S:
             came = _read(port)
             now_s = monotonic()
-            if came and not data:
-                begun_s, before = now_s, len(came)
-            last_s = now_s if came else last_s
-            data += came
-    measured = len(data) - before
-    return bytes(data), (last_s - begun_s) * len(data) / measured if measured else now_s - begun_s
+            if came:
+                first_s, last_s = first_s if data else now_s, now_s
+                data += came
+                if now_s - first_s < AT_ONCE_S:
+                    begun_s, unmeasured = now_s, len(data)
+    measured = len(data) - unmeasured
+    return bytes(data), (last_s - begun_s) * len(data) / measured if measured else now_s - first_s
 
 
 def _read(port: Any) -> bytes:

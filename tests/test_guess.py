@@ -14,9 +14,10 @@ import pytest
 
 from daemon.config import Config
 from daemon.links import LINKS
+from daemon.links.frame import Frame
 from daemon.patch import Patch
 from rhythmd.commands import doctor
-from rhythmd.guess import LISTEN_S, Guess, guess
+from rhythmd.guess import LISTEN_S, Guess, guess, overhear
 from rhythmd.player import Faults, Player, excerpt
 from rhythmd.pty_port import play
 from rhythmd.recording import shipped
@@ -62,6 +63,27 @@ def test_the_lines_have_what_differs_from_the_links_own():
     assert Guess("cyton", 115200, 249.0).lines("/dev/x") == ["[patch]", 'port = "/dev/x"', 'link = "cyton"']
     assert Guess("olimex", 115200, 498.0).lines("/dev/x")[3:] == ["rate_hz = 500.0", "baud = 115200"]
     assert Guess("ad8232", 9600, 190.0).rate_hz is None
+
+
+def test_the_batch_that_comes_first_does_not_count_as_measured():
+    """Three bursts a second apart bring two seconds of samples, and not three."""
+    link = LINKS["healthypi5-batch"]
+    burst = b"".join(link.encode(Frame(number, tuple(range(8)))) for number in range(12))
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    heard = []
+    listener = threading.Thread(
+        target=lambda: heard.append(overhear(Patch(port=os.ttyname(slave), link="healthypi5-batch")).guess)
+    )
+    listener.start()
+    time.sleep(0.5)  # pyserial throws away what came before it opened the port
+    for _ in range(3):
+        os.write(master, burst)
+        time.sleep(1.0)
+    listener.join()
+    os.close(master)
+    os.close(slave)
+    assert heard[0].samples_hz == pytest.approx(12 * 8, rel=0.1)
 
 
 @contextmanager
