@@ -41,13 +41,14 @@ TECHNICAL = {
 UNHEARD = {*TECHNICAL, Fitness.BLOCKED}
 """No beat can be seen, so none is missed; a blocked amplifier is soon itself again, and nobody need be told."""
 
-ASKED_IN_NOISE = {
+ASKED_ALL_THE_SAME = {
     (Fitness.NOISY, "ventricular_fibrillation"),
     (Fitness.NOISY, "asystole"),
     (Fitness.BLOCKED, "ventricular_fibrillation"),
 }
 """Noise that comes and goes may never last long enough to be told: it must not silence these, though it cannot end
-them. The network tells noise from fibrillation by itself, and noise that hides an asystole shows beats."""
+them. The network tells noise from fibrillation by itself, and noise that hides an asystole shows beats. A jolt
+may hide the one, not the other."""
 
 
 class Condition(Enum):
@@ -136,7 +137,7 @@ class Judge:
         if window.fitness not in TECHNICAL:
             out += self._note("noise", self._noise(window.at, self._unreadable(moment, window.fitness)), window.at)
         for kind, rule in self._rules.items():
-            if window.fitness is not Fitness.GOOD and (window.fitness, kind) not in ASKED_IN_NOISE:
+            if window.fitness is not Fitness.GOOD and (window.fitness, kind) not in ASKED_ALL_THE_SAME:
                 continue
             finding = rule(moment)
             if window.fitness is not Fitness.GOOD and (finding is None or finding.end is not None):

@@ -210,10 +210,11 @@ def test_nothing_physiological_is_raised_from_a_signal_that_cannot_be_judged(fit
     assert told.letters == "N" * 10 + "Q" * 9
 
 
-def test_noise_that_comes_and_goes_silences_no_lethal_alarm():
+@pytest.mark.parametrize("fitness", [Fitness.NOISY, Fitness.BLOCKED])
+def test_noise_that_comes_and_goes_silences_no_lethal_alarm(fitness):
     told = Told().beats(10)
     for _ in range(8):
-        told.becomes(Fitness.NOISY).silence(6.0, ventricular_fibrillation=1.0)
+        told.becomes(fitness).silence(6.0, ventricular_fibrillation=1.0)
         told.becomes(Fitness.GOOD).silence(2.9, ventricular_fibrillation=1.0)
     assert "ventricular_fibrillation" in told.opened
 
@@ -269,6 +270,7 @@ def test_an_asystole_goes_on_standing_through_an_electrode_that_was_off_until_th
 def test_noise_is_raised_after_10_s_whether_the_network_or_the_meter_sees_it():
     assert Told().beats(10).beats(20, noise=0.9).open == {"noise"}
     assert Told().beats(10).becomes(Fitness.NOISY).beats(20).open == {"noise"}
+    assert Told().beats(10).becomes(Fitness.BLOCKED).silence(15.0).open == {"noise"}
     assert Told().beats(10).beats(5, noise=1.0).beats(20).opened == []
 
 
