@@ -9,6 +9,7 @@ from math import log
 import numpy as np
 
 from daemon import config as cfg
+from daemon.af import PrematureRun
 from daemon.alerts import AlertBook, AlertEvent
 from daemon.beat_referee import evidence, shipped
 from daemon.episodes import Episode, Episodes
@@ -99,6 +100,7 @@ class Judge:
         self._conditions: set[Condition] = set()
         self._noted: set[str] = set()  # kinds of which something was found when they were last asked about
         self._noise = Noise(alerts.noise)
+        self._premature = PrematureRun()
         self._quiet_since = start
         self._no_beat_s = alerts.asystole.no_beat_s
         self._waves = alerts.ventricular_fibrillation.on_probability
@@ -213,8 +215,12 @@ class Judge:
         elif letter == "V":
             label = max(("normal", "supraventricular"), key=probabilities.__getitem__)
             letter, probability = LETTERS[label], probabilities[label]
-        if letter == "S" and self._explained_by_af(probability, probabilities["normal"]):
-            letter, probability = "N", probabilities["normal"]
+        if letter != "S":
+            self._premature.end()
+        else:
+            self._premature.add(window.beat.rr_s)
+            if self._premature.irregular or self._explained_by_af(probability, probabilities["normal"]):
+                letter, probability = "N", probabilities["normal"]
         if letter != "Q" and told[1] > SURE:
             self.shapes.surely(told[0])
         slight = letter != "Q" and self.shapes.slight

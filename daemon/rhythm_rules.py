@@ -28,6 +28,12 @@ AF_EDGE_BEATS = 40
 PREMATURE_WEIGHT = 0.5
 """Of the log-odds for AF, beside those of a beat for being premature; chosen on mitdb DS1 and svdb."""
 
+DOUBTED_BEATS, DOUBTED = 8, 0.05
+"""So low the network may hold AF, in the mean over so many beats, while it stands by the intervals of a minute: then it
+is just over, or it is none. Then a beat that is `SURELY` premature, by its log-odds, is called so."""
+
+SURELY = 2.0
+
 FORGET_S = 60.0
 """So long without a beat, and what was before says nothing any more; but of AF that stood it tells where it ended."""
 
@@ -60,10 +66,13 @@ class AtrialFibrillation:
     def against_premature(self) -> float:
         """The log-odds that a beat must have to be called premature all the same.
 
-        In fibrillation every beat comes early or late, so while it lasts none is. Before that is known, premature beats
-        make the rhythm irregular as often as fibrillation does.
+        In fibrillation every beat comes early or late, so while it lasts none is. Before that is known, and when the
+        network sees none any more, premature beats make the rhythm irregular as often as fibrillation does.
         """
-        return inf if self._standing else PREMATURE_WEIGHT * max(self._together, 0.0)
+        if not self._standing:
+            return PREMATURE_WEIGHT * max(self._together, 0.0)
+        lately = fmean([p for _, p in islice(reversed(self._seen), DOUBTED_BEATS)])
+        return SURELY if lately < DOUBTED else inf
 
     def __call__(self, moment: Moment) -> Finding | None:
         beat = moment.beat

@@ -169,6 +169,28 @@ def test_no_beat_is_called_supraventricular_while_atrial_fibrillation_lasts_howe
     assert [each.kind for each in told.episodes] == ["atrial_fibrillation"]
 
 
+@pytest.mark.parametrize(
+    ("beats", "fibrillation", "supraventricular", "called"),
+    [(8, 0.02, 0.95, "S"), (7, 0.02, 0.95, "N"), (8, 0.06, 0.95, "N"), (8, 0.02, 0.8, "N")],
+)
+def test_while_fibrillation_stands_by_its_past_alone_a_beat_that_is_surely_premature_is_called_so(
+    beats, fibrillation, supraventricular, called
+):
+    told = Told().beats(60, IRREGULAR_S, atrial_fibrillation=0.6).beats(beats, atrial_fibrillation=fibrillation)
+    told.beats(1, supraventricular=supraventricular, normal=1 - supraventricular)
+    assert [(each.kind, each.end) for each in told.episodes] == [("atrial_fibrillation", None)], "it stands"
+    assert told.letters[-1] == called
+
+
+@pytest.mark.parametrize(
+    ("change_s", "called"), [(0.02, "S" * 20), (0.12, "S" * 7 + "N" * 13)], ids=["regular", "irregular"]
+)
+def test_a_long_run_of_premature_beats_is_one_only_if_it_is_regular(change_s, called):
+    told = Told().beats(30).beats(20, [0.4, 0.4 + change_s], supraventricular=0.99, normal=0.01)
+    assert told.letters[30:] == called
+    assert told.beats(5).beats(2, 0.4, supraventricular=0.99, normal=0.01).letters[-2:] == "SS", "another run"
+
+
 @pytest.mark.parametrize(("supraventricular", "called"), [(0.55, "N"), (0.9, "S")])
 def test_while_fibrillation_is_no_more_than_likely_a_beat_must_be_the_more_surely_premature(supraventricular, called):
     told = Told().beats(60, IRREGULAR_S, atrial_fibrillation=0.03)
