@@ -3,7 +3,7 @@
 Two measures, each blind where the other sees. The entropy of words of three heart rates (Zhou et al., PLoS ONE 2015)
 knows any pattern that repeats, such as bigeminy, but is fooled by ectopy at random. The median change from one interval
 to the next, premature beats and their pauses left out, is not: it asks whether the others are irregular too. How they
-add up was fitted to the beats of rr/afdb. A run of premature beats, too, may be so irregular that it is none.
+add up was fitted to the beats of rr/afdb.
 """
 
 from __future__ import annotations
@@ -33,35 +33,6 @@ USUAL = 9
 EARLY, LATE = 0.88, 1.15
 """An interval shorter than this part of the usual one, and one longer than this multiple of that, are those before and
 after a premature beat."""
-
-RUN_BEATS, RUN_CHANGE = 8, 0.1
-"""A run of so many beats that all come early is none of premature beats if its intervals change by more than this part
-of themselves, in the median, from one to the next: a supraventricular tachycardia is regular; fibrillation is not, nor
-is flutter that is conducted now so and now so. Chosen on svdb and mitdb DS1: with 5 the longest runs of svdb go too."""
-
-
-class PrematureRun:
-    """Beats in a row of which the network says that they are premature: the intervals before the newest."""
-
-    def __init__(self) -> None:
-        self._intervals: deque[float] = deque(maxlen=RUN_BEATS)
-
-    def end(self) -> None:
-        """Another beat came, or nobody can tell."""
-        self._intervals.clear()
-
-    def add(self, rr_s: float | None) -> None:
-        """The next one, and the interval before it."""
-        if rr_s is None:
-            self.end()
-        else:
-            self._intervals.append(rr_s)
-
-    @property
-    def irregular(self) -> bool:
-        if len(self._intervals) < RUN_BEATS:
-            return False
-        return median(abs(a - b) for a, b in pairwise(self._intervals)) > RUN_CHANGE * median(self._intervals)
 
 
 class Irregularity:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from math import log
+from math import inf, log
 
 import numpy as np
 
 from daemon import config as cfg
-from daemon.af import PrematureRun
 from daemon.alerts import AlertBook, AlertEvent
 from daemon.beat_referee import evidence, shipped
 from daemon.episodes import Episode, Episodes
@@ -17,6 +16,7 @@ from daemon.history import History, JudgedBeat
 from daemon.likeness import Shapes
 from daemon.messages import BeatClass
 from daemon.moment import Finding, Moment, Rule
+from daemon.premature import Premature
 from daemon.rhythm_rules import AtrialFibrillation, Noise
 from daemon.rules import is_busy, rules_of
 from daemon.waves import either
@@ -100,7 +100,7 @@ class Judge:
         self._conditions: set[Condition] = set()
         self._noted: set[str] = set()  # kinds of which something was found when they were last asked about
         self._noise = Noise(alerts.noise)
-        self._premature = PrematureRun()
+        self._premature = Premature()
         self._quiet_since = start
         self._no_beat_s = alerts.asystole.no_beat_s
         self._waves = alerts.ventricular_fibrillation.on_probability
@@ -171,7 +171,7 @@ class Judge:
         """
         self._engine.forget()
         self.history.break_off()
-        self.shapes, self._quiet_since = Shapes(), to
+        self.shapes, self._premature, self._quiet_since = Shapes(), Premature(), to
         untold = to > gone and self.fitness is not Fitness.LOST and Condition.ABSENT not in self._conditions
         out = self.quality(Quality(Fitness.GOOD, to))
         if Condition.SILENT in self._conditions:
@@ -215,12 +215,9 @@ class Judge:
         elif letter == "V":
             label = max(("normal", "supraventricular"), key=probabilities.__getitem__)
             letter, probability = LETTERS[label], probabilities[label]
-        if letter != "S":
-            self._premature.end()
-        else:
-            self._premature.add(window.beat.rr_s)
-            if self._premature.irregular or self._explained_by_af(probability, probabilities["normal"]):
-                letter, probability = "N", probabilities["normal"]
+        odds = log(probability / max(probabilities["normal"], 1e-9)) if letter == "S" else -inf
+        if not self._premature(window.beat.rr_s, odds, self._against_premature()) and letter == "S":
+            letter, probability = "N", probabilities["normal"]
         if letter != "Q" and told[1] > SURE:
             self.shapes.surely(told[0])
         slight = letter != "Q" and self.shapes.slight
@@ -236,8 +233,6 @@ class Judge:
         likely = LIKELY_IN_NOISE if rhythm["noise"] > SOME_NOISE else LIKELY
         return shipped()(evidence(beat, rhythm, window.rr[0], self.shapes)) > likely
 
-    def _explained_by_af(self, premature: float, normal: float) -> bool:
+    def _against_premature(self) -> float:
         rule = self._rules.get("atrial_fibrillation")
-        if not isinstance(rule, AtrialFibrillation):
-            return False
-        return log(premature / max(normal, 1e-9)) <= rule.against_premature
+        return rule.against_premature if isinstance(rule, AtrialFibrillation) else 0.0

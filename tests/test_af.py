@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from daemon.af import LEAST_WORDS, RUN_BEATS, WORDS, Irregularity, PrematureRun
+from daemon.af import LEAST_WORDS, WORDS, Irregularity
 from ec57.sumstats import gross
 from tests.conftest import record
 from training import rr
@@ -63,38 +61,6 @@ def test_premature_beats_at_random_are_no_fibrillation():
 def test_few_irregular_intervals_say_less_than_a_minute_of_them_and_few_regular_ones_as_much(seed):
     assert after(fibrillating(14, seed)) < 2.0 < after(fibrillating(70, seed))
     assert after(sinus(14, seed)) < 0.0
-
-
-def told_of_run(intervals_s) -> list[bool]:
-    """After each beat of a run of premature ones, whether it is irregular."""
-    run, said = PrematureRun(), []
-    for rr_s in intervals_s:
-        run.add(rr_s)
-        said.append(run.irregular)
-    return said
-
-
-@given(st.lists(st.floats(0.3, 0.9), min_size=1, max_size=40), st.floats(0.3, 0.9))
-def test_a_run_is_irregular_after_eight_beats_at_the_earliest_and_a_regular_one_never(intervals_s, rr_s):
-    assert not any(told_of_run(intervals_s)[: RUN_BEATS - 1])
-    breathing = [rr_s * (1 + 0.04 * np.sin(beat)) for beat in range(40)]
-    assert not any(told_of_run([2.0, *breathing])), "whatever the interval before it"
-
-
-def test_a_run_that_fibrillates_is_irregular_and_one_that_becomes_regular_no_more():
-    said = told_of_run([0.8, *[0.4, 0.55] * 10, *[0.4] * 10])
-    assert said[RUN_BEATS - 1 : 20] == [True] * (20 - RUN_BEATS + 1)
-    assert not said[-1]
-
-
-@pytest.mark.parametrize("anew", [lambda run: run.end(), lambda run: run.add(None)], ids=["other beat", "unknown"])
-def test_a_run_begins_anew_after_another_beat_and_after_a_hole(anew):
-    run = PrematureRun()
-    for _ in range(2):
-        for rr_s in [0.4, 0.55] * (RUN_BEATS // 2 - 1):
-            run.add(rr_s)
-        assert not run.irregular
-        anew(run)
 
 
 def test_so_few_intervals_say_nothing():

@@ -199,9 +199,13 @@ def test_while_fibrillation_is_no_more_than_likely_a_beat_must_be_the_more_surel
     assert told.out[-1].beat == called
 
 
-def test_in_a_regular_rhythm_a_beat_is_premature_as_soon_as_the_network_finds_it_so():
-    told = Told().beats(30, [0.8]).beats(1, supraventricular=0.51, normal=0.49)
+def test_in_a_regular_rhythm_a_beat_that_comes_early_is_premature_as_soon_as_the_network_finds_it_so():
+    told = Told().beats(30, [0.8]).beats(1, 0.6, supraventricular=0.51, normal=0.49)
     assert told.out[-1].beat == "S"
+    told.beats(30, [0.8]).beats(1, 0.8, supraventricular=0.51, normal=0.49)
+    assert (told.out[-1].beat, told.out[-1].probability) == ("N", 0.49)
+    told.judge.skipped(told.at, told.at + 5000)
+    assert told.beats(1, 0.8, supraventricular=0.51, normal=0.49).letters[-1] == "S", "nobody knows what is usual"
 
 
 @pytest.mark.parametrize(
