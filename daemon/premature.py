@@ -31,7 +31,10 @@ class Premature:
         self._called = 0  # so in a row
 
     def __call__(self, rr_s: float | None, log_odds: float, against: float) -> bool:
-        """Of each beat in its turn: its log-odds against a normal one, and what the rhythm has against them."""
+        """Whether the next beat is called so: its log-odds against a normal one, and what the rhythm has against them.
+
+        Of each beat in its turn; one that the network takes for another has none, -inf.
+        """
         likely = log_odds > (0.0 if self._comes_early(rr_s) or self._called >= IN_A_RUN else UNLESS_EARLY)
         if rr_s is None or not likely:
             self._run.clear()
