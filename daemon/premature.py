@@ -35,7 +35,9 @@ class Premature:
 
         Of each beat in its turn; one that the network takes for another has none, -inf.
         """
-        likely = log_odds > (0.0 if self._comes_early(rr_s) or self._called >= IN_A_RUN else UNLESS_EARLY)
+        likely = log_odds > UNLESS_EARLY
+        if not likely and log_odds > 0.0:
+            likely = self._called >= IN_A_RUN or self._comes_early(rr_s)
         if rr_s is None or not likely:
             self._run.clear()
         if rr_s is not None:
