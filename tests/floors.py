@@ -31,7 +31,8 @@ BEATS = ("VEB Se", "VEB +P", "SVEB Se", "SVEB +P")
 EPISODES = ("duration Se", "duration +P")
 RECORDS = {  # group -> (records, what of them is pinned)
     "mitdb DS1": ("mitdb", "106 116 119 201 208", {"beats": BEATS, "af": EPISODES, "alarms": ()}),
-    "mitdb DS2": ("mitdb", "200 219 221 222 231 232", {"beats": BEATS, "af": EPISODES, "alarms": ()}),
+    "mitdb DS2": ("mitdb", "200 219 221 231 232", {"beats": BEATS, "af": EPISODES, "alarms": ()}),
+    "mitdb 222": ("mitdb", "222", {"beats": ("SVEB Se", "SVEB +P")}),
     "svdb": ("svdb", "802 849", {"beats": BEATS}),
     "nstdb 6 dB": ("nstdb", "119e06", {"beats": ("VEB Se", "VEB +P")}),
     "vfdb": ("vfdb", "426", {"vf": EPISODES}),
