@@ -68,7 +68,7 @@ def _tried() -> ort.InferenceSession | None:
             return session
     except Exception as error:  # ONNX Runtime's own have no common class; not every build has the operator
         why = f"ONNX Runtime cannot run its network in 8 bits ({error})"
-    log.warning("%s: the detector takes the slower way", why)
+    log.info("%s: the detector takes the slower way", why)
     return None
 
 

@@ -63,6 +63,7 @@ def test_one_weight_that_is_off_by_one_is_noticed(arrays):
 
 @pytest.mark.parametrize("operator", ["MatMulIntegerToFloat", "NoSuchOperator"])
 def test_where_it_is_wrong_or_cannot_be_had_the_slower_way_is_taken(operator, arrays, monkeypatch, tmp_path, caplog):
+    caplog.set_level("INFO")
     arrays["block3_weight"][5] = 0
     wrong = tmp_path / "qrs2.npz"
     model = build(arrays)
