@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf, log
 
 import numpy as np
 
 from daemon import config as cfg
+from daemon import half_minute
 from daemon.alerts import AlertBook, AlertEvent
 from daemon.beat_referee import evidence, shipped
 from daemon.episodes import Episode, Episodes
@@ -82,8 +83,10 @@ class Judge:
         origin: str,
         start: int = 0,
         rules: Mapping[str, Rule] | None = None,
+        whole: Callable[[], Backend] = half_minute.shipped,
     ) -> None:
-        shipped()  # what is wrong with its file is to be told at the start
+        """`whole` gives the network of half a minute."""
+        shipped(), whole()  # what is wrong with their files is to be told at the start
         self._engine = engine
         self._labels = {head.name: head.labels for head in heads}
         if set(self._labels.get("beat", ())) != set(LETTERS) or not set(self._labels.get("rhythm", ())) >= RHYTHMS:
@@ -91,7 +94,7 @@ class Judge:
             raise cfg.ConfigError(
                 f"engine.model: the manifest must have {needed}; choose a model made for this version"
             )
-        self._rules = rules_of(alerts) if rules is None else rules
+        self._rules = rules_of(alerts, whole) if rules is None else rules
         self.book = AlertBook(alerts, origin)
         self.episodes = Episodes()
         self.history = History()

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from daemon import config as cfg
 from daemon.af import Irregularity
+from daemon.half_minute import HalfMinute
 from daemon.history import JudgedBeat
 from daemon.moment import Evidence, Finding, Moment
 from daemon.odds import log_odds, probability_of
@@ -19,8 +20,15 @@ AF_BEATS = 24
 """Over which the network's probability of AF is averaged: about 20 s, so that one odd beat moves nothing."""
 
 NEUTRAL = -2.2
-"""The log-odds of the network that speak neither for AF nor against it: a mean probability of 0.1. Chosen, as was the
-weight of 1 beside the intervals' log-odds, on records of the 2017 challenge that it was not trained on."""
+"""The log-odds of the network that speak neither for AF nor against it: a mean probability of 0.1. Chosen, as was its
+weight beside the intervals' log-odds, on records of the 2017 challenge that it was not trained on."""
+
+BY_BEAT, NEUTRAL_WHOLE = 0.5, -1.0
+"""How much of both counts beside what the network of half a minute says, and the log-odds of that which speak neither
+for AF nor against it. Chosen in five folds of the 2017 challenge, each judged by networks that had not seen it."""
+
+LEAST_WHOLE, MOST_WHOLE = (log_odds(probability) - NEUTRAL_WHOLE for probability in (0.0, 1.0))
+"""What it can say against AF, and for it."""
 
 AF_EDGE_BEATS = 40
 """How many beats ago it began, or ended, at most, when that becomes known: about as far as the measures look back."""
@@ -39,15 +47,16 @@ FORGET_S = 60.0
 
 
 class AtrialFibrillation:
-    """The waveform and the RR intervals speak for AF together, with hysteresis.
+    """The beats' waveform, the RR intervals and the last half minute as a whole speak for AF together, with hysteresis.
 
     That names the rhythm; an alert is raised once it has lasted and was for a moment beyond doubt.
 
     Their log-odds are added, so that a network in doubt is carried by the intervals and the other way round.
     """
 
-    def __init__(self, limits: cfg.AtrialFibrillation) -> None:
+    def __init__(self, limits: cfg.AtrialFibrillation, half_minute: HalfMinute) -> None:
         self._limits = limits
+        self._half_minute = half_minute
         self._on, self._off = log_odds(limits.on_probability), log_odds(limits.off_probability)
         self._sure = log_odds(limits.alarm_probability, surest=1.0)
         self._surest = 0.0  # the log-odds at their highest, of the one that is standing
@@ -60,22 +69,26 @@ class AtrialFibrillation:
         self._irregularity = Irregularity()
         self._before: JudgedBeat | None = None
         self._seen: deque[tuple[int, float]] = deque(maxlen=AF_EDGE_BEATS)  # (R peak, probability)
-        self._together = 0.0  # the log-odds as they were last
+        self._by_beat = 0.0  # the log-odds as they were last, of network and intervals
+        self._irregular = False  # by these alone it would stand
+        self._half_minute.forget()
 
     @property
     def against_premature(self) -> float:
         """The log-odds that a beat must have to be called premature all the same.
 
-        In fibrillation every beat comes early or late, so while it lasts none is. Before that is known, and when the
-        network sees none any more, premature beats make the rhythm irregular as often as fibrillation does.
+        In fibrillation every beat comes early or late, so while it lasts none is; nor in flutter, which beats and
+        intervals alone take for fibrillation. Before that is known, and when the network sees none any more, premature
+        beats make the rhythm irregular as often as fibrillation does.
         """
-        if not self._standing:
-            return PREMATURE_WEIGHT * max(self._together, 0.0)
+        if not self._standing and not self._irregular:
+            return PREMATURE_WEIGHT * max(self._by_beat, 0.0)
         lately = fmean([p for _, p in islice(reversed(self._seen), DOUBTED_BEATS)])
         return SURELY if lately < DOUBTED else inf
 
     def __call__(self, moment: Moment) -> Finding | None:
         beat = moment.beat
+        self._half_minute.add(moment)
         if beat is None:
             return self._told(self._standing)
         if not self._standing and self._before and beat.r_peak - self._before.r_peak > FORGET_S * RATE_HZ:
@@ -91,8 +104,9 @@ class AtrialFibrillation:
         if intervals is None:
             return self._standing
         probability = fmean([p for _, p in islice(reversed(self._seen), AF_BEATS)])
-        together = intervals + log_odds(probability) - NEUTRAL
-        self._together = together
+        self._by_beat = intervals + log_odds(probability) - NEUTRAL
+        self._irregular = self._by_beat >= (self._off if self._irregular else self._on)
+        together = self._with_the_whole(BY_BEAT * self._by_beat)
         standing = self._standing
         if standing and together < self._off:
             self._standing, self._ended = None, max(standing.onset, self._edge(began=False))
@@ -102,6 +116,19 @@ class AtrialFibrillation:
             evidence: Evidence = {"probability": round(probability_of(together), 3)}
             self._standing, self._lasted = Finding(max(self._ended, self._edge(began=True)), evidence), False
         return self._standing
+
+    def _with_the_whole(self, by_beat: float) -> float:
+        """The log-odds with what half a minute says in one piece, which is asked only where that decides."""
+        if self._standing:
+            decided = by_beat + LEAST_WHOLE >= self._off and (
+                self._surest >= self._sure or by_beat + MOST_WHOLE < self._sure
+            )
+        else:
+            decided = by_beat + MOST_WHOLE < self._on
+        if decided:
+            return by_beat
+        whole = self._half_minute.log_odds()
+        return by_beat if whole is None else by_beat + whole - NEUTRAL_WHOLE
 
     def _edge(self, *, began: bool) -> int:
         """The R peak at which the network changed its mind: on one side of it, its words for AF sum up to most."""

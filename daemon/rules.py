@@ -5,12 +5,14 @@ Here what the beats tell, and the table of all rules.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 
 from daemon import config as cfg
+from daemon.half_minute import HalfMinute, shipped
 from daemon.messages import BeatClass
 from daemon.moment import Evidence, Finding, Moment, Rule
 from daemon.rhythm_rules import AtrialFibrillation
@@ -18,6 +20,7 @@ from daemon.tachycardia import Tachycardia
 from daemon.waves import Fibrillation, either
 from dsp.signal import RATE_HZ
 from dsp.windows import R_INDEX
+from engines.backend import Backend
 
 MOST_MISSING = 0.25
 """Of the last 4 s. With more, no beat seen does not mean that there was none, until 4 s of what was there had none."""
@@ -200,7 +203,7 @@ class Pause:
         return Finding(onset, {"rr_s": round(rr_s, 2)}, end=moment.beat.r_peak)
 
 
-def rules_of(alerts: cfg.Alerts) -> dict[str, Rule]:
+def rules_of(alerts: cfg.Alerts, whole: Callable[[], Backend] = shipped) -> dict[str, Rule]:
     """Every physiological rule, in the order in which they are judged: later ones see what earlier ones found."""
     return {
         "ventricular_fibrillation": Fibrillation(alerts.ventricular_fibrillation),
@@ -210,7 +213,7 @@ def rules_of(alerts: cfg.Alerts) -> dict[str, Rule]:
         "asystole": Asystole(alerts.asystole, alerts.ventricular_fibrillation),
         "extreme_bradycardia": ExtremeRate(alerts.extreme_bradycardia, alerts.asystole, -1),
         "extreme_tachycardia": ExtremeRate(alerts.extreme_tachycardia, alerts.asystole, 1),
-        "atrial_fibrillation": AtrialFibrillation(alerts.atrial_fibrillation),
+        "atrial_fibrillation": AtrialFibrillation(alerts.atrial_fibrillation, HalfMinute(whole)),
         "ventricular_run": RunOf("V", alerts.ventricular_run, unless="ventricular_tachycardia"),
         "supraventricular_run": RunOf("S", alerts.supraventricular_run, unless="atrial_fibrillation"),
         "ventricular_couplet": Couplet(),

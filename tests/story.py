@@ -11,6 +11,7 @@ from daemon.history import History
 from daemon.likeness import Shapes
 from daemon.moment import Moment
 from daemon.rules import rules_of
+from dsp.half_minute import SAMPLES
 from dsp.signal import RATE_HZ
 from dsp.windows import R_INDEX, WINDOW_SAMPLES
 
@@ -38,7 +39,7 @@ class Story:
 
     def __init__(self, limits: cfg.Alerts | None = None) -> None:
         limits = limits or cfg.Alerts()
-        self.rules = rules_of(limits)
+        self.rules = rules_of(limits, lambda: self)
         self.history = History()
         self.shapes = Shapes()
         self.quiet_since = 0
@@ -48,6 +49,7 @@ class Story:
         self.episodes = Episodes()
         self.events = []
         self.changes = []
+        self.fibrillates: list[tuple[int, float]] = []  # (at, probability)
 
     def beats(
         self,
@@ -91,8 +93,17 @@ class Story:
             self._tell(None, ecg, probabilities, missing, refused)
         return self
 
+    def infer(self, *_: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What the network of half a minute says: what that of the beats said, in the mean."""
+        lately = [probability for at, probability in self.fibrillates if at > self.at - SAMPLES]
+        return (np.array([[np.mean(lately), 1.0 - np.mean(lately), 0.0, 0.0]]),)
+
+    def forget(self) -> None:
+        """It is asked about half a minute, and has no memory."""
+
     def _tell(self, beat, ecg_mv, probabilities, missing=0.0, refused=0) -> None:
         rhythm = {"ventricular_fibrillation": 0.0, "atrial_fibrillation": 0.0, "noise": 0.0} | probabilities
+        self.fibrillates.append((self.at, rhythm["atrial_fibrillation"]))
         standing = set()
         moment = Moment(
             self.at, beat, self.quiet_since, rhythm, missing, self.history, standing, self.shapes, ecg_mv, refused

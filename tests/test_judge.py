@@ -13,6 +13,7 @@ from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import LETTERS, Condition, Judge
 from daemon.kinds import KINDS
+from dsp.half_minute import SAMPLES
 from dsp.signal import RATE_HZ, Beat, Fitness, Quality, Window
 from dsp.windows import RR_FEATURES
 from engines.model import Head
@@ -42,13 +43,25 @@ class Doubting(Judge):
         return False
 
 
+class Whole:
+    """A network of half a minute that says of atrial fibrillation what that of the beats said in the mean."""
+
+    def __init__(self, said: list[tuple[int, float]]) -> None:
+        self._said = said  # (at, probability)
+
+    def infer(self, *_):
+        lately = np.mean([probability for at, probability in self._said if at > self._said[-1][0] - SAMPLES])
+        return (np.array([[lately, 1.0 - lately, 0.0, 0.0]]),)
+
+
 class Told:
     """A judge, told of windows; times in seconds."""
 
     def __init__(self, limits: cfg.Alerts | None = None, heads=HEADS, judge=Believing) -> None:
         self.answer = {}
+        self.fibrillates: list[tuple[int, float]] = []
         self.forgot = 0
-        self.judge = judge(self, heads, limits or cfg.Alerts(), "test")
+        self.judge = judge(self, heads, limits or cfg.Alerts(), "test", whole=lambda: Whole(self.fibrillates))
         self.fitness = Fitness.GOOD
         self.refused = 0
         self.at = 0
@@ -57,6 +70,8 @@ class Told:
         self.episodes: list[Episode] = []
 
     def infer(self, ecg, rr):
+        self.fibrillates.append((self.at, self.answer.get("atrial_fibrillation", 0.0)))
+
         def head(labels):
             rest = 1.0 - sum(self.answer.get(label, 0.0) for label in labels)
             return np.array(

@@ -158,7 +158,7 @@ def source_of(record: Path) -> dict[str, list[int]]:
 
 def _code() -> str:
     rooms = [Path(room.__path__[0]) for room in (daemon, dsp, engines)]
-    files = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in {".py", ".npz"}]
+    files = [path for room in rooms for path in sorted(room.rglob("*")) if path.suffix in {".py", ".npz", ".onnx"}]
     files += [
         Path(rhythmd.__path__[0]) / name
         for name in ("ahead.py", "analysis.py", "archive.py", "recording.py", "batch/figures.py", "evaluation/store.py")
