@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import inf
 
 import pytest
 
@@ -153,6 +154,30 @@ def test_atrial_fibrillation_that_is_over_after_a_long_silence_ended_before_it(b
 def test_a_network_in_doubt_is_carried_by_irregular_intervals():
     assert fibrillating(Story().beats("N" * 70), 100, probability=0.5).rhythm == "AFIB"
     assert fibrillating(Story().beats("N" * 70), 100, probability=0.05).rhythm == "N"
+
+
+def test_half_a_minute_as_a_whole_has_a_say():
+    def told(half_minute: float) -> Story:
+        story = Story()
+        story.half_minute = half_minute
+        return fibrillating(story.beats("N" * 70), 100, probability=0.6)
+
+    assert told(0.9).rhythm == "AFIB"
+    flutters = told(0.02)
+    assert (flutters.rhythm, flutters.kinds) == ("N", set())
+    assert flutters.rules["atrial_fibrillation"].against_premature == inf, "nor is any of its beats premature"
+
+
+def test_half_a_minute_is_looked_at_only_where_that_decides():
+    calm = Story().beats("N" * 300, atrial_fibrillation=0.02)
+    assert calm.asked == 0
+    sure = fibrillating(Story().beats("N" * 70), 200)
+    assert sure.kinds == {"atrial_fibrillation"}
+    asked = sure.asked
+    assert asked > 0
+    fibrillating(sure, 200)
+    assert sure.asked == asked
+    assert fibrillating(Story().beats("N" * 70), 200, probability=0.2).asked > asked, "in doubt"
 
 
 def test_the_rhythm_is_named_before_it_is_sure_enough_for_an_alert():
