@@ -87,12 +87,12 @@ class AtrialFibrillation:
         return SURELY if lately < DOUBTED else inf
 
     def __call__(self, moment: Moment) -> Finding | None:
-        beat = moment.beat
+        beat, before = moment.beat, self._before
+        if beat and before and not self._standing and beat.r_peak - before.r_peak > FORGET_S * RATE_HZ:
+            self._forget()
         self._half_minute.add(moment)
         if beat is None:
             return self._told(self._standing)
-        if not self._standing and self._before and beat.r_peak - self._before.r_peak > FORGET_S * RATE_HZ:
-            self._forget()
         if beat.rr_s and beat.beat != "V" and not (self._before and self._before.beat == "V"):
             self._irregularity.add(beat.rr_s)
         self._before = beat

@@ -174,7 +174,9 @@ def test_a_retimed_recording_keeps_its_beats_as_they_were(peaks, seed):
     steps = np.diff(changed.place)
     assert (steps >= 0).all()
     marked = changed.place[changed.marked & changed.known]
-    assert np.abs(marked[:, None] - peaks).min(axis=1).max(initial=0.0) <= 10
+    off = np.abs(marked[:, None] - peaks).min(axis=1)
+    assert off.max() <= 17, "3, but where the T wave is pressed together"
+    assert np.median(off) <= 3
     since = changed.place[:-1, None] - peaks
     leads_up = ((since > -20) & (since + steps[:, None] <= 0)).any(axis=1)
     np.testing.assert_allclose(steps[leads_up & changed.known[:-1]], POINT_SAMPLES, atol=0.01, err_msg="stretched")

@@ -8,15 +8,28 @@ from pathlib import Path
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dsp.half_minute import COLUMN, POINTS
 from dsp.signal import RATE_HZ
-from engines.model import SHIPPED, Head, Manifest, Tensor
+from engines.model import SHIPPED, Head, Manifest
+from engines.model import Tensor as Input
 from training.half_minute import Network
 from training.half_minutes import CLASSES
 
-INPUTS = (Tensor("ecg", (1, 2, POINTS)), Tensor("known", (1, POINTS // COLUMN)))
+INPUTS = (Input("ecg", (1, 2, POINTS)), Input("known", (1, POINTS // COLUMN)))
+
+
+class Probabilities(nn.Module):
+    """What the daemon reads, and not logits."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor, columns: Tensor) -> Tensor:
+        shares: Tensor = self.network(pictures, columns).softmax(1)
+        return shares
 
 
 def export(run: Path, version: str, path: Path) -> None:
@@ -25,13 +38,11 @@ def export(run: Path, version: str, path: Path) -> None:
     how = kept["how"]
     network = Network(how["channels"], how["recurrent"], how["dropout"])
     network.load_state_dict(kept["weights"])
-    judged = nn.Sequential()
-    judged.forward = lambda *inputs: network(*inputs).softmax(1)
-    judged.add_module("network", network)
+    judged = Probabilities(network).eval()
     names = [each.name for each in INPUTS]
     examples = tuple(torch.ones(each.shape) for each in INPUTS)
     torch.onnx.export(
-        judged.eval(), examples, str(path), input_names=names, output_names=["rhythm"], opset_version=17, dynamo=False
+        judged, examples, str(path), input_names=names, output_names=["rhythm"], opset_version=17, dynamo=False
     )
     manifest = Manifest(
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
