@@ -36,10 +36,6 @@ class HalfMinute:
 
     def __init__(self, network: Callable[[], Backend]) -> None:
         self._network = network  # asked for anew each time, so that the rest can be put away without it
-        self.forget()
-
-    def forget(self) -> None:
-        """What was before has nothing to do with what comes."""
         self._pieces: deque[tuple[int, NDArray[np.float64]]] = deque()  # (index one past them, mV), one after another
         self._peaks: deque[int] = deque()
         self._end: int | None = None  # of the newest piece; samples lie where the filter put them: late by its delay

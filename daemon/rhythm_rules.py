@@ -71,7 +71,6 @@ class AtrialFibrillation:
         self._seen: deque[tuple[int, float]] = deque(maxlen=AF_EDGE_BEATS)  # (R peak, probability)
         self._by_beat = 0.0  # the log-odds as they were last, of network and intervals
         self._irregular = False  # by these alone it would stand
-        self._half_minute.forget()
 
     @property
     def against_premature(self) -> float:
@@ -87,12 +86,12 @@ class AtrialFibrillation:
         return SURELY if lately < DOUBTED else inf
 
     def __call__(self, moment: Moment) -> Finding | None:
-        beat, before = moment.beat, self._before
-        if beat and before and not self._standing and beat.r_peak - before.r_peak > FORGET_S * RATE_HZ:
-            self._forget()
+        beat = moment.beat
         self._half_minute.add(moment)
         if beat is None:
             return self._told(self._standing)
+        if not self._standing and self._before and beat.r_peak - self._before.r_peak > FORGET_S * RATE_HZ:
+            self._forget()
         if beat.rr_s and beat.beat != "V" and not (self._before and self._before.beat == "V"):
             self._irregularity.add(beat.rr_s)
         self._before = beat

@@ -111,14 +111,6 @@ def test_the_network_is_asked_when_there_is_something_to_ask_and_then_seldom():
     assert AGAIN_WHOLE_SAMPLES <= gaps[~early][1:].min() <= gaps[~early].max() < AGAIN_WHOLE_SAMPLES + 2 * RATE_HZ
 
 
-def test_after_it_has_forgotten_it_begins_anew():
-    half_minute = HalfMinute(Watching)
-    told(half_minute, windows_of(simulated("sinus 30")))
-    assert half_minute.log_odds() == 0.0
-    half_minute.forget()
-    assert half_minute.log_odds() is None
-
-
 @given(gain=st.floats(0.1, 10.0), offset=st.integers(0, SAMPLES - 400))
 def test_neither_gain_nor_an_artefact_changes_the_rest_of_the_picture(gain, offset):
     rng = np.random.default_rng(1)
@@ -170,7 +162,7 @@ BEATS = st.lists(st.integers(150, 300), min_size=20, max_size=40).map(lambda gap
 
 @given(peaks=BEATS, seed=st.integers(0, 1000))
 def test_a_retimed_recording_keeps_its_beats_as_they_were(peaks, seed):
-    changed = retimed(peaks, POINTS, POINT_SAMPLES, 9.0, np.random.default_rng(seed))
+    changed = retimed(peaks, 9.0, 0.6, np.random.default_rng(seed))
     steps = np.diff(changed.place)
     assert (steps >= 0).all()
     marked = changed.place[changed.marked & changed.known]
@@ -188,7 +180,7 @@ def test_a_retimed_recording_keeps_its_beats_as_they_were(peaks, seed):
 
 @given(peaks=BEATS, seed=st.integers(0, 1000))
 def test_only_fibrillation_and_irregular_rhythms_have_other_intervals_and_both_have_them_alike(peaks, seed):
-    changed = retimed(peaks, POINTS, POINT_SAMPLES, 9.0, np.random.default_rng(seed))
+    changed = retimed(peaks, 9.0, 0.6, np.random.default_rng(seed))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (changed.marked & changed.known).astype(int), [0]])) == 1)
     intervals = np.diff(edges)[1:] * POINT_SAMPLES
     if changed.without_p and not changed.fibrillates:

@@ -75,7 +75,7 @@ class Plan:
         rows += [self._half_minute(rng) for _ in range(holter)]
         row, end, span, truth = np.array([each[:4] for each in rows], np.int64).T
         changed = [each[4] for each in rows[:made]]
-        added = [waves(POINTS, POINT_SAMPLES, rng) * each.fibrillates for each in changed]
+        added = [waves(rng) * each.fibrillates for each in changed]
         return Drawn(row, end, span, truth, changed, np.array(added).reshape(made, POINTS))
 
     def _span(self, rng: np.random.Generator) -> int:
@@ -96,7 +96,7 @@ class Plan:
 
     def _retimed(self, rng: np.random.Generator) -> tuple[Any, ...]:
         row = int(rng.choice(list(self._peaks)))
-        changed = retimed(self._peaks[row], POINTS, POINT_SAMPLES, SHORTEST_S, rng)
+        changed = retimed(self._peaks[row], SHORTEST_S, self._how["whole"], rng)
         return row, SAMPLES, SAMPLES, AF if changed.fibrillates else NORMAL | OTHER, changed
 
 

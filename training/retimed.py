@@ -13,6 +13,7 @@ from math import pi
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.half_minute import MARK_SAMPLES, POINT_SAMPLES, POINTS, SAMPLES
 from dsp.signal import RATE_HZ
 
 BEFORE_R, BEFORE_R_PART = 65, 0.3
@@ -53,8 +54,8 @@ def may_be_retimed(peaks: NDArray[np.int64]) -> bool:
     )
 
 
-def retimed(peaks: NDArray[np.int64], points: int, step: int, least_s: float, rng: np.random.Generator) -> Retimed:
-    """A half minute, or less, of a recording with these R peaks: `points` that are `step` samples apart."""
+def retimed(peaks: NDArray[np.int64], shortest_s: float, whole: float, rng: np.random.Generator) -> Retimed:
+    """Of a recording with these R peaks; `whole` is how often of all there is, else of `shortest_s` at least."""
     kind = rng.choice(["fibrillates", "irregular", "without_p"], p=[0.45, 0.45, 0.1])
     old = np.diff(peaks).astype(float)
     new = old if kind == "without_p" else _random(old, rng)
@@ -63,17 +64,17 @@ def retimed(peaks: NDArray[np.int64], points: int, step: int, least_s: float, rn
     then = np.stack([beats[:-1], beats[:-1] + np.minimum(after, new - before - 4), beats[1:] - before], 1).ravel()
     now = np.stack([peaks[:-1], peaks[:-1] + after, peaks[1:] - before], 1).ravel()
 
-    whole = min(beats[-1], points * step)
-    span = whole if rng.random() < 0.6 else min(whole, rng.uniform(least_s, points * step / RATE_HZ) * RATE_HZ)
+    most = min(beats[-1], SAMPLES)
+    span = most if rng.random() < whole else min(most, rng.uniform(shortest_s * RATE_HZ, SAMPLES))
     end = rng.uniform(span, beats[-1])
-    at = end - np.arange(points - 1, -1, -1) * step
+    at = end - np.arange(POINTS - 1, -1, -1) * POINT_SAMPLES
     place = np.interp(at, np.append(then, beats[-1]), np.append(now, peaks[-1]))
     following = np.clip(np.searchsorted(peaks, place), 0, len(peaks) - 1)
     begins = peaks[following] - np.append(before[0], before)[following]
     ends = peaks[following] - float(QRS)
     in_p = np.where((place > begins) & (place < ends), (place - begins) / np.maximum(ends - begins, 1.0), -1.0)
     after_it = np.clip(np.searchsorted(beats, at), 1, len(beats) - 1)
-    near = np.minimum(np.abs(at - beats[after_it - 1]), np.abs(at - beats[after_it])) <= 3
+    near = np.minimum(np.abs(at - beats[after_it - 1]), np.abs(at - beats[after_it])) <= MARK_SAMPLES
     known = at >= max(0.0, end - span)
     return Retimed(place, known, near, begins, ends, in_p, kind == "fibrillates", kind != "irregular")
 
@@ -84,9 +85,9 @@ def _random(old: Floats, rng: np.random.Generator) -> Floats:
     return np.clip(usual * np.exp(spread * rng.normal(0, 1, len(old))), SHORTEST, LONGEST)
 
 
-def waves(points: int, step: int, rng: np.random.Generator) -> Floats:
+def waves(rng: np.random.Generator) -> Floats:
     """What fibrillating atria write, of an amplitude of 0 to 0.25."""
-    at_s = np.arange(points) * step / RATE_HZ
+    at_s = np.arange(POINTS) * POINT_SAMPLES / RATE_HZ
     hz, phases = rng.uniform(4.5, 8.5), rng.uniform(0, 2 * pi, 3)
     swing = 1 + 0.4 * np.sin(2 * pi * 0.23 * at_s + phases[0])
     phase = 2 * pi * hz * at_s + 1.5 * np.sin(2 * pi * 0.31 * at_s + phases[1]) + phases[2]
