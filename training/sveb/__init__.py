@@ -1,0 +1,1 @@
+"""The network that follows a person's beats: made-up rhythms, runs, signals, training and export."""
