@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from math import inf, log
 
 import numpy as np
 
 from daemon import config as cfg
-from daemon import half_minute
+from daemon import half_minute, premature
 from daemon.alerts import AlertBook, AlertEvent
 from daemon.beat_referee import evidence, shipped
 from daemon.episodes import Episode, Episodes
@@ -17,12 +16,12 @@ from daemon.history import History, JudgedBeat
 from daemon.likeness import Shapes
 from daemon.messages import BeatClass
 from daemon.moment import Finding, Moment, Rule
-from daemon.premature import Premature
+from daemon.premature import Premature, is_supraventricular
 from daemon.rhythm_rules import AtrialFibrillation, Noise
 from daemon.rules import is_busy, rules_of
 from daemon.waves import either
 from dsp.signal import RATE_HZ, Fitness, Quality, Window
-from engines.backend import Backend
+from engines.backend import Backend, Shared
 from engines.model import Head
 
 LETTERS: dict[str, BeatClass] = {"normal": "N", "supraventricular": "S", "ventricular": "V"}
@@ -84,9 +83,10 @@ class Judge:
         start: int = 0,
         rules: Mapping[str, Rule] | None = None,
         whole: Callable[[], Backend] = half_minute.shipped,
+        follows: Callable[[], Shared] = premature.shipped,
     ) -> None:
-        """`whole` gives the network of half a minute."""
-        shipped(), whole()  # what is wrong with their files is to be told at the start
+        """`whole` gives the network of half a minute, `follows` that which follows the beats."""
+        shipped(), whole(), follows()  # what is wrong with their files is to be told at the start
         self._engine = engine
         self._labels = {head.name: head.labels for head in heads}
         if set(self._labels.get("beat", ())) != set(LETTERS) or not set(self._labels.get("rhythm", ())) >= RHYTHMS:
@@ -103,7 +103,8 @@ class Judge:
         self._conditions: set[Condition] = set()
         self._noted: set[str] = set()  # kinds of which something was found when they were last asked about
         self._noise = Noise(alerts.noise)
-        self._premature = Premature()
+        self._follows = follows
+        self._premature = Premature(follows)
         self._quiet_since = start
         self._no_beat_s = alerts.asystole.no_beat_s
         self._waves = alerts.ventricular_fibrillation.on_probability
@@ -174,7 +175,7 @@ class Judge:
         """
         self._engine.forget()
         self.history.break_off()
-        self.shapes, self._premature, self._quiet_since = Shapes(), Premature(), to
+        self.shapes, self._premature, self._quiet_since = Shapes(), Premature(self._follows), to
         untold = to > gone and self.fitness is not Fitness.LOST and Condition.ABSENT not in self._conditions
         out = self.quality(Quality(Fitness.GOOD, to))
         if Condition.SILENT in self._conditions:
@@ -213,14 +214,14 @@ class Judge:
         told = letter, probability
         if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
             letter, probability, ventricular = "Q", 0.0, 0.0
-        elif self.is_ventricular(window, probabilities, rhythm):
-            letter, probability = "V", ventricular
-        elif letter == "V":
-            label = max(("normal", "supraventricular"), key=probabilities.__getitem__)
-            letter, probability = LETTERS[label], probabilities[label]
-        odds = log(probability / max(probabilities["normal"], 1e-9)) if letter == "S" else -inf
-        if not self._premature(window.beat.rr_s, odds, self._against_premature()) and letter == "S":
-            letter, probability = "N", probabilities["normal"]
+        else:
+            followed = self._premature(window)
+            if self.is_ventricular(window, probabilities, rhythm):
+                letter, probability = "V", ventricular
+            elif is_supraventricular(followed, probabilities) and not self._fibrillates():
+                letter, probability = "S", max(followed["supraventricular"], probabilities["supraventricular"])
+            else:
+                letter, probability = "N", followed["normal"]
         if letter != "Q" and told[1] > SURE:
             self.shapes.surely(told[0])
         slight = letter != "Q" and self.shapes.slight
@@ -236,6 +237,7 @@ class Judge:
         likely = LIKELY_IN_NOISE if rhythm["noise"] > SOME_NOISE else LIKELY
         return shipped()(evidence(beat, rhythm, window.rr[0], self.shapes)) > likely
 
-    def _against_premature(self) -> float:
+    def _fibrillates(self) -> bool:
+        """Then every beat comes early or late, and none is premature."""
         rule = self._rules.get("atrial_fibrillation")
-        return rule.against_premature if isinstance(rule, AtrialFibrillation) else 0.0
+        return isinstance(rule, AtrialFibrillation) and rule.stands

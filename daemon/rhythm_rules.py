@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from itertools import accumulate, islice
-from math import inf
 from statistics import fmean
 
 from daemon import config as cfg
@@ -32,15 +31,6 @@ LEAST_WHOLE, MOST_WHOLE = (log_odds(probability) - NEUTRAL_WHOLE for probability
 
 AF_EDGE_BEATS = 40
 """How many beats ago it began, or ended, at most, when that becomes known: about as far as the measures look back."""
-
-PREMATURE_WEIGHT = 0.5
-"""Of the log-odds for AF, beside those of a beat for being premature; chosen on mitdb DS1 and svdb."""
-
-DOUBTED_BEATS, DOUBTED = 8, 0.05
-"""So low the network may hold AF, in the mean over so many beats, while it stands by the intervals of a minute: then it
-is just over, or it is none. Then a beat that is `SURELY` premature, by its log-odds, is called so."""
-
-SURELY = 2.0
 
 FORGET_S = 60.0
 """So long without a beat, and what was before says nothing any more; but of AF that stood it tells where it ended."""
@@ -69,21 +59,11 @@ class AtrialFibrillation:
         self._irregularity = Irregularity()
         self._before: JudgedBeat | None = None
         self._seen: deque[tuple[int, float]] = deque(maxlen=AF_EDGE_BEATS)  # (R peak, probability)
-        self._by_beat = 0.0  # the log-odds as they were last, of network and intervals
-        self._irregular = False  # by these alone it would stand
 
     @property
-    def against_premature(self) -> float:
-        """The log-odds that a beat must have to be called premature all the same.
-
-        In fibrillation every beat comes early or late, so while it lasts none is; nor in flutter, which beats and
-        intervals alone take for fibrillation. Before that is known, and when the network sees none any more, premature
-        beats make the rhythm irregular as often as fibrillation does.
-        """
-        if not self._standing and not self._irregular:
-            return PREMATURE_WEIGHT * max(self._by_beat, 0.0)
-        lately = fmean([p for _, p in islice(reversed(self._seen), DOUBTED_BEATS)])
-        return SURELY if lately < DOUBTED else inf
+    def stands(self) -> bool:
+        """Also while it is not sure enough, or too short, for an alert."""
+        return self._standing is not None
 
     def __call__(self, moment: Moment) -> Finding | None:
         beat = moment.beat
@@ -103,9 +83,7 @@ class AtrialFibrillation:
         if intervals is None:
             return self._standing
         probability = fmean([p for _, p in islice(reversed(self._seen), AF_BEATS)])
-        self._by_beat = intervals + log_odds(probability) - NEUTRAL
-        self._irregular = self._by_beat >= (self._off if self._irregular else self._on)
-        together = self._with_the_whole(BY_BEAT * self._by_beat)
+        together = self._with_the_whole(BY_BEAT * (intervals + log_odds(probability) - NEUTRAL))
         standing = self._standing
         if standing and together < self._off:
             self._standing, self._ended = None, max(standing.onset, self._edge(began=False))
