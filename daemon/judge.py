@@ -16,12 +16,12 @@ from daemon.history import History, JudgedBeat
 from daemon.likeness import Shapes
 from daemon.messages import BeatClass
 from daemon.moment import Finding, Moment, Rule
-from daemon.premature import Premature, is_supraventricular
-from daemon.rhythm_rules import AtrialFibrillation, Noise
+from daemon.premature import Follower, Premature, is_supraventricular
+from daemon.rhythm_rules import Noise
 from daemon.rules import is_busy, rules_of
 from daemon.waves import either
 from dsp.signal import RATE_HZ, Fitness, Quality, Window
-from engines.backend import Backend, Shared
+from engines.backend import Backend
 from engines.model import Head
 
 LETTERS: dict[str, BeatClass] = {"normal": "N", "supraventricular": "S", "ventricular": "V"}
@@ -61,6 +61,9 @@ class Condition(Enum):
     STORAGE = "storage_failing"
 
 
+FIBRILLATES = "atrial_fibrillation"
+"""While it stands every beat comes early or late, and none is premature."""
+
 SURE = 0.7
 """From this probability on a beat is one that later ones are compared with."""
 
@@ -83,10 +86,10 @@ class Judge:
         start: int = 0,
         rules: Mapping[str, Rule] | None = None,
         whole: Callable[[], Backend] = half_minute.shipped,
-        follows: Callable[[], Shared] = premature.shipped,
+        follower: Callable[[], Follower] = Premature,
     ) -> None:
-        """`whole` gives the network of half a minute, `follows` that which follows the beats."""
-        shipped(), whole(), follows()  # what is wrong with their files is to be told at the start
+        """`whole` gives the network of half a minute, `follower` whoever follows the beats of a session."""
+        shipped(), whole(), premature.shipped()  # what is wrong with their files is to be told at the start
         self._engine = engine
         self._labels = {head.name: head.labels for head in heads}
         if set(self._labels.get("beat", ())) != set(LETTERS) or not set(self._labels.get("rhythm", ())) >= RHYTHMS:
@@ -103,8 +106,8 @@ class Judge:
         self._conditions: set[Condition] = set()
         self._noted: set[str] = set()  # kinds of which something was found when they were last asked about
         self._noise = Noise(alerts.noise)
-        self._follows = follows
-        self._premature = Premature(follows)
+        self._follower = follower
+        self._follow = follower()
         self._quiet_since = start
         self._no_beat_s = alerts.asystole.no_beat_s
         self._waves = alerts.ventricular_fibrillation.on_probability
@@ -175,7 +178,7 @@ class Judge:
         """
         self._engine.forget()
         self.history.break_off()
-        self.shapes, self._premature, self._quiet_since = Shapes(), Premature(self._follows), to
+        self.shapes, self._follow, self._quiet_since = Shapes(), self._follower(), to
         untold = to > gone and self.fitness is not Fitness.LOST and Condition.ABSENT not in self._conditions
         out = self.quality(Quality(Fitness.GOOD, to))
         if Condition.SILENT in self._conditions:
@@ -210,20 +213,20 @@ class Judge:
         if window.beat is None:
             return None
         label = max(probabilities, key=probabilities.__getitem__)
-        letter, probability, ventricular = LETTERS[label], probabilities[label], probabilities["ventricular"]
-        told = letter, probability
-        if window.fitness is not Fitness.GOOD or window.missing > MOST_MISSING_OF_BEAT:
-            letter, probability, ventricular = "Q", 0.0, 0.0
+        letter, probability, ventricular = LETTERS["normal"], 0.0, probabilities["ventricular"]
+        if not can_be_judged(window):
+            letter, ventricular = "Q", 0.0
         else:
-            followed = self._premature(window)
+            normal, early, _ = self._follow(window)[0].tolist()
+            seen = probabilities["supraventricular"] / max(probabilities["normal"], 1e-9)
             if self.is_ventricular(window, probabilities, rhythm):
                 letter, probability = "V", ventricular
-            elif is_supraventricular(followed, probabilities) and not self._fibrillates():
-                letter, probability = "S", max(followed["supraventricular"], probabilities["supraventricular"])
+            elif is_supraventricular(early / max(normal, 1e-9), seen) and FIBRILLATES not in self._noted:
+                letter, probability = "S", max(early, probabilities["supraventricular"])
             else:
-                letter, probability = "N", followed["normal"]
-        if letter != "Q" and told[1] > SURE:
-            self.shapes.surely(told[0])
+                probability = normal
+        if letter != "Q" and probabilities[label] > SURE:
+            self.shapes.surely(LETTERS[label])
         slight = letter != "Q" and self.shapes.slight
         if not slight:
             self._quiet_since = max(self._quiet_since, window.beat.r_peak)
@@ -237,7 +240,7 @@ class Judge:
         likely = LIKELY_IN_NOISE if rhythm["noise"] > SOME_NOISE else LIKELY
         return shipped()(evidence(beat, rhythm, window.rr[0], self.shapes)) > likely
 
-    def _fibrillates(self) -> bool:
-        """Then every beat comes early or late, and none is premature."""
-        rule = self._rules.get("atrial_fibrillation")
-        return isinstance(rule, AtrialFibrillation) and rule.stands
+
+def can_be_judged(window: Window) -> bool:
+    """The beat in it, if there is one."""
+    return window.fitness is Fitness.GOOD and window.missing <= MOST_MISSING_OF_BEAT

@@ -7,12 +7,13 @@ the network remembers the last 64 beats of this wearer. Learned by `python -m tr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from math import exp
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsp.beat_picture import USUAL_BEATS, picture
 from dsp.intervals import FEATURES
@@ -28,40 +29,41 @@ LIKELIER, NOT_RULED_OUT = exp(1.0), exp(-4.0)
 network of the beats does, and this one does not rule it out. The first was chosen in folds over mitdb DS1 and svdb, the
 second on the people of svdb who validate: of who has P waves that hardly show it finds the more (849)."""
 
+Follower = Callable[[Window], NDArray[np.float32]]
+"""Follows the beats of one session and says what each is: probabilities, `(1, len(LABELS))`."""
+
 
 class Premature:
     """The beats so far, as the network remembers them."""
 
-    def __init__(self, network: Callable[[], Shared]) -> None:
-        self._network = network  # asked for anew each time, so that the rest can be put away without it
+    def __init__(self, network: Callable[[], Shared] | None = None) -> None:
+        """`network`: another one than the shipped one."""
+        self._network = network or shipped  # asked for anew each time, so that the rest can be put away without it
         self._scales_mv: deque[float] = deque(maxlen=USUAL_BEATS)
         self._states: dict[str, np.ndarray] = {}  # what it remembers of this wearer; others may use it too
 
-    def __call__(self, window: Window) -> dict[str, float]:
-        """What the next beat is, with probabilities as the network of the beats gives them.
+    def __call__(self, window: Window) -> NDArray[np.float32]:
+        """Of each beat that can be judged in its turn."""
+        return self.ask(window.ecg, window.rr, window.scale_mv)
 
-        Of each beat that can be judged in its turn.
-        """
-        self._scales_mv.append(window.scale_mv)
+    def ask(self, ecg: NDArray[np.float32], rr: NDArray[np.float32], scale_mv: float) -> NDArray[np.float32]:
+        """Likewise, of what its window holds."""
+        self._scales_mv.append(scale_mv)
         usual_mv = sorted(self._scales_mv)[(len(self._scales_mv) - 1) // 2]
-        ecg_mv = window.ecg.reshape(-1) * np.float64(window.scale_mv)
+        ecg_mv = ecg.reshape(-1) * np.float64(scale_mv)
         network = self._network()
         if self._states:
             network.states = self._states
         else:
             network.forget()
-        (answer,) = network.infer(picture(ecg_mv, usual_mv), window.rr[:, :FEATURES])
+        (answer,) = network.infer(picture(ecg_mv, usual_mv), rr[:, :FEATURES])
         self._states = network.states
-        return dict(zip(LABELS, answer[0].tolist(), strict=True))
+        return answer
 
 
-def is_supraventricular(followed: Mapping[str, float], seen: Mapping[str, float]) -> bool:
-    """Of a beat that is not ventricular, by what this network says of it and what the network of the beats does."""
-
-    def likelier(said: Mapping[str, float], times: float) -> bool:
-        return said["supraventricular"] > times * said["normal"]
-
-    return likelier(followed, LIKELIER) or (likelier(seen, LIKELIER) and likelier(followed, NOT_RULED_OUT))
+def is_supraventricular(followed: float, seen: float) -> bool:
+    """For so many times as likely as a normal beat this network and the network of the beats hold it."""
+    return followed > LIKELIER or (seen > LIKELIER and followed > NOT_RULED_OUT)
 
 
 @cache

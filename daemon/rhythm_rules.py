@@ -60,11 +60,6 @@ class AtrialFibrillation:
         self._before: JudgedBeat | None = None
         self._seen: deque[tuple[int, float]] = deque(maxlen=AF_EDGE_BEATS)  # (R peak, probability)
 
-    @property
-    def stands(self) -> bool:
-        """Also while it is not sure enough, or too short, for an alert."""
-        return self._standing is not None
-
     def __call__(self, moment: Moment) -> Finding | None:
         beat = moment.beat
         self._half_minute.add(moment)

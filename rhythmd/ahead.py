@@ -1,9 +1,9 @@
-"""The network ahead of the judge: by a block, or by some in a process of its own.
+"""The networks ahead of the judge: by a block, or by some in a process of its own.
 
-Its answers depend on the windows alone, in their order, and not on what the judge makes of them: so it may be asked for
-whole blocks before the judge has its turn (`Beforehand`), and, for one long recording on a machine whose other cores
-are idle, for the next ones while the judge is still at the last (`Ahead`). It is the same network, and the judge
-asks as always: what it gets was computed already, to the same bits.
+Their answers depend on the windows alone, in their order, and not on what the judge makes of them: so they may be asked
+about whole blocks before the judge has its turn (`Beforehand`), and, of one long recording on a machine whose other
+cores are idle, about the next ones while the judge is still at the last (`Ahead`). They are the same networks, and the
+judge asks as always: what it gets was computed already, to the same bits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 from daemon.app import find_model
 from daemon.config import Alerts, ConfigError
 from daemon.config import Engine as Chosen
-from daemon.judge import Judge
+from daemon.judge import Judge, can_be_judged
+from daemon.premature import LABELS, Follower
 from dsp.signal import Window
 from engines.errors import EngineError
 from engines.model import Head
@@ -35,47 +36,66 @@ AHEAD_BLOCKS = 2
 so that both may write at once."""
 
 
-class Beforehand:
-    """A backend that answers for a whole block at once. Where network and judge take turns window by window, each has
+class Asked:
+    """A backend whose answers were asked for before, and who follows the beats: both are in one answer."""
+
+    def __init__(self) -> None:
+        self._answers: deque[Arrays] = deque()
+        self._followed = np.zeros((1, len(LABELS)), np.float32)  # what was said of the last window's beat
+
+    def infer(self, *_: np.ndarray) -> Arrays:
+        *heads, self._followed = self._next()
+        return tuple(heads)
+
+    def forget(self) -> None:
+        self._next()
+
+    def follower(self) -> Follower:
+        """For the judge, who asks about a beat after its window."""
+        return self.follow
+
+    def follow(self, _: Window) -> np.ndarray:
+        return self._followed
+
+    def _next(self) -> Arrays:
+        return self._answers.popleft()
+
+
+class Beforehand(Asked):
+    """One that answers for a whole block at once. Where network and judge take turns window by window, each has
     thrown the other's code and data out of the caches, which takes a quarter longer.
     """
 
     blocks = 0
 
     def __init__(self, bulk: Bulk) -> None:
+        super().__init__()
         self._bulk = bulk
-        self._answers: deque[Arrays] = deque()
 
     def ask(self, heard: Iterable[Heard]) -> None:
         self._answers += self._bulk.answers(_asked_by(heard))
 
-    def infer(self, *_: np.ndarray) -> Arrays:
-        return self._answers.popleft()
-
-    def forget(self) -> None:
-        self._answers.popleft()
-
     @property
-    def states(self) -> dict[str, np.ndarray] | None:
-        """What it remembers; None if it keeps that to itself. Nothing that was asked for may be left."""
+    def states(self) -> dict[str, Any] | None:
+        """What is remembered; None if the engine keeps that to itself. Nothing that was asked for may be left."""
         assert not self._answers
-        return getattr(self._bulk.engine, "states", None)
+        return self._bulk.states
 
     @states.setter
-    def states(self, states: dict[str, np.ndarray]) -> None:
-        self._bulk.engine.states = states  # type: ignore[attr-defined]  # it has some, or none would have been put away
+    def states(self, states: dict[str, Any]) -> None:
+        self._bulk.states = states
 
 
-class Ahead:
-    """A backend whose answers were asked for before."""
+class Ahead(Asked):
+    """One whose answers come from another process."""
 
     blocks = AHEAD_BLOCKS
 
     def __init__(self, connection: Connection) -> None:
         """Waits until the network is open. Raises EngineError."""
+        super().__init__()
         self._connection = connection
         self._coming = 0  # replies, each to one `ask`
-        self._answers: deque[Arrays] = deque()
         self._receive()
 
     def ask(self, heard: Iterable[Heard]) -> None:
@@ -83,23 +103,17 @@ class Ahead:
             self._send(Stacked.of(asked))
             self._coming += 1
 
-    def infer(self, *_: np.ndarray) -> Arrays:
-        return self._next()
-
-    def forget(self) -> None:
-        self._next()
-
     @property
-    def states(self) -> dict[str, np.ndarray] | None:
-        """What it remembers; None if it keeps that to itself. Nothing that was asked for may be left."""
+    def states(self) -> dict[str, Any] | None:
+        """As of `Beforehand`."""
         assert not self._coming
         assert not self._answers
         self._send("states?")
-        states: dict[str, np.ndarray] | None = self._receive()
+        states: dict[str, Any] | None = self._receive()
         return states
 
     @states.setter
-    def states(self, states: dict[str, np.ndarray]) -> None:
+    def states(self, states: dict[str, Any]) -> None:
         self._send(states)
 
     def _next(self) -> Arrays:
@@ -107,7 +121,7 @@ class Ahead:
             assert self._coming, "asked for what nobody asked ahead"
             self._coming -= 1
             self._answers += self._receive().each()
-        return self._answers.popleft()
+        return super()._next()
 
     def _send(self, value: Any) -> None:
         try:
@@ -155,7 +169,8 @@ class Pace:
 def analyze(recording: Source, bulk: Bulk, heads: tuple[Head, ...], alerts: Alerts) -> Analysis:
     """As `rhythmd.analysis.analyze`, to the same bits in half the time."""
     engine = Beforehand(bulk)
-    pace = Pace(Hearing(recording.rate_hz, Judge(engine, heads, alerts, origin=recording.name)), engine)
+    judge = Judge(engine, heads, alerts, origin=recording.name, follower=engine.follower)
+    pace = Pace(Hearing(recording.rate_hz, judge), engine)
     each = (said for block in blocks(recording) for said in pace.block(*block))
     return collected(chain(each, pace.finish(recording.samples)))
 
@@ -180,10 +195,15 @@ def opened(engine: Chosen) -> Iterator[Ahead]:
 
 def _asked_by(heard: Iterable[Heard]) -> list[Arrays]:
     return [
-        (each.ecg, each.rr) if isinstance(each, Window) else FORGET
+        (each.ecg, each.rr, _scale_mv(each)) if isinstance(each, Window) else FORGET
         for each in heard
         if isinstance(each, Window | Skipped)
     ]
+
+
+def _scale_mv(window: Window) -> np.ndarray:
+    """0: its beat is not followed."""
+    return np.array([window.scale_mv if window.beat and can_be_judged(window) else 0.0])
 
 
 def _gone() -> ConfigError:

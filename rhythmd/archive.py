@@ -102,7 +102,7 @@ class Held:
         """One that remembers nothing. Raises EngineError."""
         if self._engine is None:
             self._engine = self._stack.enter_context(_opened(self._config))
-        self._engine.engine.forget()
+        self._engine.forget()
         return self._engine
 
     def close(self) -> None:
@@ -167,7 +167,8 @@ def _found(job: Job, recording: Source, key: dict[str, Any], watch: Watch, held:
     model = find_model(job.config.engine.model)
     ahead = job.ahead and recording.samples / recording.rate_hz >= LONG_S
     with opened_ahead(job.config.engine) if ahead else _beforehand(job.config, held) as engine:
-        judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=recording.name)
+        name = recording.name
+        judge = Judge(engine, model.manifest.heads, job.config.alerts, origin=name, follower=engine.follower)
         begun = Unfinished(0, Hearing(recording.rate_hz, judge), Findings())
         try:
             return _hear(recording, begun, engine, job.directory / f".{recording.name}.unfinished", key, watch)

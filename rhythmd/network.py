@@ -51,9 +51,9 @@ def _serve(connection: Connection, backend: str, model: str) -> None:
 
 def _answered(bulk: Bulk, connection: Connection) -> Any:
     while isinstance(asked := _heard_on(connection), dict):
-        bulk.engine.states = asked  # type: ignore[attr-defined]  # it has some, or none would have been put away
+        bulk.states = asked
     if isinstance(asked, str):
-        return getattr(bulk.engine, "states", None)
+        return bulk.states
     return Stacked.of(bulk.answers([*asked.each()]))
 
 

@@ -12,10 +12,12 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
+from daemon.premature import LABELS, Premature
 from engines.backend import Backend
 from engines.model import Model
 from engines.onnxruntime_backend import OnnxRuntime
@@ -29,6 +31,9 @@ FORGET: Arrays = ()
 
 MOST = 32
 """Windows in one call: with more the maps of the convolutions leave the caches."""
+
+FOLLOWED = "followed_by"
+"""Among the states that are put away, who follows the beats."""
 
 WORTH = 500
 """Windows, after which it is opened and tried: that takes as long as 400 of them."""
@@ -111,41 +116,69 @@ class Together:
 
 
 class Bulk:
-    """An engine that is asked for whole blocks."""
+    """The network of the beats and the one that follows them, asked for whole blocks."""
 
     def __init__(self, engine: Backend, model: Model) -> None:
-        self.engine = engine
+        self._engine = engine
+        self._premature = Premature()
         self._model = model
         self._asked = 0
         self._together: Together | None = None
 
+    def forget(self) -> None:
+        self._engine.forget()
+        self._premature = Premature()
+
+    @property
+    def states(self) -> dict[str, Any] | None:
+        """What both remember; None if the engine keeps that to itself."""
+        states: States | None = getattr(self._engine, "states", None)
+        return None if states is None else states | {FOLLOWED: self._premature}
+
+    @states.setter
+    def states(self, states: dict[str, Any]) -> None:
+        self._premature = states[FOLLOWED]
+        rest = {name: state for name, state in states.items() if name != FOLLOWED}
+        self._engine.states = rest  # type: ignore[attr-defined]  # it has some, or none would have been put away
+
     def answers(self, asked: Sequence[Arrays]) -> list[Arrays]:
-        """One for each. Raises EngineError when the engine broke."""
+        """One for each: the engine's heads, and what the other says of the beat. Raises EngineError if one broke.
+
+        A window is asked as ECG, intervals and the scale in mV, which is 0 where the beat is not followed.
+        """
         told: list[Arrays] = []
         for is_window, run in groupby(asked, key=bool):
             same = list(run)
             if not is_window:
-                self.engine.forget()
-            told += self._windows(same) if is_window else same
+                self.forget()
+                told += same
+                continue
+            heads = self._windows([(ecg, rr) for ecg, rr, _ in same])
+            told += [(*answer, self._followed(*each)) for answer, each in zip(heads, same, strict=True)]
         return told
+
+    def _followed(self, ecg: np.ndarray, rr: np.ndarray, scale_mv: np.ndarray) -> np.ndarray:
+        if not scale_mv[0]:
+            return np.zeros((1, len(LABELS)), np.float32)
+        return self._premature.ask(ecg, rr, float(scale_mv[0]))
 
     def _windows(self, asked: list[Arrays]) -> list[Arrays]:
         if self._asked < WORTH <= self._asked + len(asked):
             self._together = self._tried()
         self._asked += len(asked)
         if self._together is None:
-            return [self.engine.infer(*each) for each in asked]
-        told, self.engine.states = self._together.all(self.engine.states, asked)  # type: ignore[attr-defined]  # it has
+            return [self._engine.infer(*each) for each in asked]
+        told, self._engine.states = self._together.all(self._engine.states, asked)  # type: ignore[attr-defined]  # it has
         return told
 
     def _tried(self) -> Together | None:
-        if not isinstance(self.engine, OnnxRuntime):
+        if not isinstance(self._engine, OnnxRuntime):
             return None
         try:
             together = Together(self._model)
         except OSError:
             return None  # not every model has one
-        if together.agrees(self.engine):
+        if together.agrees(self._engine):
             return together
         log.warning("%s: many windows at once give other bits here; one at a time it is", self._model.id)
         return None

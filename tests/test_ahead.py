@@ -15,8 +15,10 @@ import pytest
 
 from daemon.app import find_model
 from daemon.config import Engine
+from daemon.judge import can_be_judged
+from daemon.premature import Premature
 from dsp.chain import Chain
-from dsp.signal import Block, Window
+from dsp.signal import Block, Fitness, Window
 from engines.backend import open_backend
 from engines.errors import EngineError
 from rhythmd import ahead, archive, together
@@ -108,7 +110,7 @@ def test_what_is_stacked_comes_out_as_it_was(order):
 def test_answers_to_as_much_as_is_asked_ahead_fit_into_a_socket():
     """Or both would write and neither read. 200 ms is the shortest interval, so that a block has so many."""
     windows = (ahead.AHEAD_BLOCKS + 1) * BLOCK_S * 5
-    answers = [(np.zeros((1, 3), np.float32), np.zeros((1, 5), np.float32))] * windows
+    answers = [tuple(np.zeros((1, labels), np.float32) for labels in (3, 5, 3))] * windows
     assert len(pickle.dumps(together.Stacked.of(answers))) < 100_000
 
 
@@ -136,8 +138,10 @@ def test_each_answer_and_what_it_remembers_are_those_of_the_network_asked_in_tim
     model = find_model("ecg1")
     _, events = Chain(250.0)(Block.of(0, shipped().ecg_mv[: 120 * 250]))
     windows = [event for event in events if isinstance(event, Window)]
-    heard = [*windows[:60], Skipped(0, 0), *windows[60:]]
+    noisy = [replace(each, fitness=Fitness.NOISY) for each in windows[70:75]]
+    heard = [*windows[:60], Skipped(0, 0), *windows[60:70], *noisy, *windows[75:]]
     with open_backend("onnxruntime", model) as engine, ahead.opened(Engine()) as other:
+        premature = Premature()
         for _ in range(2):
             for first in range(0, len(heard), 7):
                 other.ask(heard[first : first + 7])
@@ -145,11 +149,16 @@ def test_each_answer_and_what_it_remembers_are_those_of_the_network_asked_in_tim
                 if isinstance(each, Skipped):
                     engine.forget()
                     other.forget()
+                    premature = Premature()
                     continue
                 expected = engine.infer(each.ecg, each.rr)
                 assert all(map(np.array_equal, other.infer(each.ecg, each.rr), expected))
+                if each.beat and can_be_judged(each):
+                    np.testing.assert_array_equal(other.follow(each), premature(each))
             states = other.states
             assert states is not None
+            followed = states.pop(together.FOLLOWED)
             assert states.keys() == engine.states.keys()
             assert all(np.array_equal(states[name], engine.states[name]) for name in states)
-            engine.states = other.states = {name: state * 0.5 for name, state in states.items()}
+            engine.states = {name: state * 0.5 for name, state in states.items()}
+            other.states = engine.states | {together.FOLLOWED: followed}

@@ -13,6 +13,7 @@ from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import LETTERS, Condition, Judge
 from daemon.kinds import KINDS
+from daemon.premature import Premature
 from dsp.beat_picture import POINTS
 from dsp.half_minute import SAMPLES
 from dsp.intervals import FEATURES
@@ -81,7 +82,7 @@ class Told:
         self.fibrillates: list[tuple[int, float]] = []
         self.forgot = 0
         self.follows = Follows(self)
-        networks = {"whole": lambda: Whole(self.fibrillates), "follows": lambda: self.follows}
+        networks = {"whole": lambda: Whole(self.fibrillates), "follower": lambda: Premature(lambda: self.follows)}
         self.judge = judge(self, heads, limits or cfg.Alerts(), "test", **networks)
         self.fitness = Fitness.GOOD
         self.refused = 0

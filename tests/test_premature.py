@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.premature import LABELS, LIKELIER, Premature, shipped
+from daemon.premature import LABELS, LIKELIER, Premature
 from dsp.beat_picture import POINT_SAMPLES, POINTS, R_POINT, picture
 from dsp.chain import Chain
 from dsp.intervals import FEATURES
@@ -34,9 +34,12 @@ def windows_of(script: str, seed: int = 1) -> tuple[list[Window], list[str]]:
     return windows, [simulated.beats[int(np.abs(true - each.beat.r_peak).argmin())].label for each in windows]
 
 
+def said(premature: Premature, windows: list[Window]) -> list[list[float]]:
+    return [premature(each)[0].tolist() for each in windows]
+
+
 def supraventricular(windows: list[Window]) -> list[bool]:
-    premature = Premature(shipped)
-    return [said["supraventricular"] > LIKELIER * said["normal"] for said in map(premature, windows)]
+    return [early > LIKELIER * normal for normal, early, _ in said(Premature(), windows)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -54,19 +57,19 @@ def test_the_shipped_network_finds_premature_atrial_beats_and_nothing_in_other_r
 
 def test_two_who_share_the_network_are_remembered_apart_and_one_who_is_put_away_is_taken_up_again():
     one, other = windows_of("sinus 30, pac 30", 1)[0], windows_of("sinus 20, svt 30", 2)[0]
-    alone = [list(map(Premature(shipped), windows)) for windows in (one, other)]
-    assert alone[0] != list(map(Premature(shipped), one[:20])) + list(map(Premature(shipped), one[20:]))
-    first, second = Premature(shipped), Premature(shipped)
-    together = [(first(a), second(b)) for a, b in zip(one[:30], other[:30], strict=True)]
-    assert together == list(zip(*(each[:30] for each in alone), strict=True))
+    alone = [said(Premature(), windows) for windows in (one, other)]
+    assert alone[0] != said(Premature(), one[:20]) + said(Premature(), one[20:])
+    first, second = Premature(), Premature()
+    together = [said(first, [a]) + said(second, [b]) for a, b in zip(one[:30], other[:30], strict=True)]
+    assert together == [list(pair) for pair in zip(*(each[:30] for each in alone), strict=True)]
     first = pickle.loads(pickle.dumps(first))
-    assert list(map(first, one[30:])) == alone[0][30:]
+    assert said(first, one[30:]) == alone[0][30:]
 
 
 def test_gain_does_not_matter():
     windows, _ = windows_of("sinus 20, pac 30")
     larger = [replace(each, scale_mv=8 * each.scale_mv) for each in windows]
-    assert list(map(Premature(shipped), larger)) == list(map(Premature(shipped), windows))
+    assert said(Premature(), larger) == said(Premature(), windows)
 
 
 class Watching:

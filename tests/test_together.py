@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from daemon.config import Alerts
+from daemon.premature import LABELS, Premature
 from engines.backend import open_backend
 from engines.model import SHIPPED, load
 from rhythmd import ahead, analysis, together
@@ -34,10 +35,10 @@ def engine():
 
 @pytest.fixture(scope="module")
 def windows():
-    """Of the shipped recording, every eleventh one taken for a window without a beat."""
-    inputs = [example.inputs for example in labelled(MODEL)[: 3 * MOST]]
-    for _, rr in inputs[::11]:
-        rr[:, -1] = 0
+    """Of the shipped recording, every eleventh one taken for a window without a beat, of which none is followed."""
+    inputs = [(*example.inputs, np.array([0.1 + 0.001 * at])) for at, example in enumerate(labelled(MODEL)[: 3 * MOST])]
+    for _, rr, scale_mv in inputs[::11]:
+        rr[:, -1] = scale_mv[:] = 0
     return inputs
 
 
@@ -47,12 +48,15 @@ def at_once(monkeypatch):
 
 
 def singly(engine, asked):
-    told = []
+    told, premature = [], Premature()
     for each in asked:
         if each:
-            told.append(engine.infer(*each))
+            ecg, rr, scale_mv = each
+            followed = premature.ask(ecg, rr, float(scale_mv[0])) if scale_mv[0] else np.zeros((1, len(LABELS)))
+            told.append((*engine.infer(ecg, rr), followed))
         else:
             engine.forget()
+            premature = Premature()
             told.append(FORGET)
     return told
 
