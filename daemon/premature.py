@@ -26,7 +26,7 @@ LABELS = ("normal", "supraventricular", "ventricular")
 
 LIKELIER, NOT_RULED_OUT = exp(1.0), exp(-4.0)
 """Times as likely as a normal beat. One is supraventricular if this network holds it for so much likelier; also if the
-network of the beats does, and this one does not rule it out. The first was chosen in folds over mitdb DS1 and svdb, with
+network of the beats does, and this one does not rule it out. The first was chosen in folds over mitdb DS1 and svdb, by
 an earlier network, the second on the people of svdb who validate: of some it finds twice as many (849)."""
 
 Follower = Callable[[Window], NDArray[np.float32]]
