@@ -16,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 import dsp
+from daemon import premature
 from daemon.alerts import AlertEvent
 from daemon.app import find_model
 from daemon.config import Alerts, Config
@@ -23,9 +24,10 @@ from daemon.episodes import Episode
 from daemon.history import JudgedBeat
 from daemon.judge import Judge
 from daemon.moment import Rule
+from daemon.premature import Follower, Premature
 from dsp.signal import Window
 from engines.backend import Backend, open_backend
-from engines.model import Head
+from engines.model import SHIPPED, Head
 from rhythmd import analysis
 from rhythmd.analysis import Analysis, Source, collected, judged
 from rhythmd.recording import read
@@ -57,7 +59,7 @@ def tape_of(record: Path) -> Tape:
 def _chain() -> str:
     """Names what stands before the judge: another one would have asked other things."""
     files = sorted(path for path in Path(dsp.__path__[0]).rglob("*") if path.suffix in {".py", ".npz"})
-    files.append(Path(analysis.__file__))
+    files += [Path(analysis.__file__), Path(premature.__file__), SHIPPED / "sveb1.onnx"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
 
 
@@ -68,14 +70,30 @@ class Tape:
         self._name, self._heads = recording.name, heads
         self._calls: list[Call] = []
         self._answers: list[Answers] = []
-        judge = Judge(_Recorder(engine, self._answers), heads, Alerts(), origin=recording.name)
+        self._followed: list[np.ndarray] = []
+        recorder = _Recorder(engine, self._answers)
+        judge = Judge(recorder, heads, Alerts(), origin=recording.name, follower=self._follower)
         for _ in judged(recording, cast("Judge", _Listener(judge, self._calls))):
             pass
 
     def judged_by(self, alerts: Alerts, rules: Mapping[str, Rule] | None = None) -> Analysis:
         """What would have been said with these thresholds, or by these rules."""
-        judge = Judge(_Player(self._answers), self._heads, alerts, origin=self._name, rules=rules)
+        followed = iter(self._followed)
+        player = _Player(self._answers)
+        judge = Judge(
+            player, self._heads, alerts, origin=self._name, rules=rules, follower=lambda: lambda _: next(followed)
+        )
         return collected(self._said(judge))
+
+    def _follower(self) -> Follower:
+        """Of a session; what it says is kept."""
+        beats = Premature()
+
+        def follow(window: Window) -> np.ndarray:
+            self._followed.append(beats(window))
+            return self._followed[-1]
+
+        return follow
 
     def _said(self, judge: Judge) -> Iterator[JudgedBeat | AlertEvent | Episode]:
         for name, args, kwargs in self._calls:
