@@ -27,8 +27,8 @@ from daemon.publish import resolve
 from daemon.room import Room, Work
 from daemon.turns import Turns
 from daemon.ward import open_ward
-from dsp.signal import RATE_HZ
-from dsp.windows import INPUT_SHAPES, NORMALISATION, R_INDEX
+from dsp.signal import R_INDEX, RATE_HZ
+from dsp.windows import INPUT_SHAPES, NORMALISATION
 from engines import model
 from engines.errors import EngineError
 

@@ -18,8 +18,7 @@ from daemon.moment import Moment
 from daemon.odds import log_odds
 from dsp.filters import DELAY_SAMPLES
 from dsp.half_minute import SAMPLES, picture
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
 from engines.backend import Backend, open_backend
 from engines.model import SHIPPED, load
 

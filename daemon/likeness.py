@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX
+from dsp.signal import R_INDEX, RATE_HZ
 
 Array = NDArray[np.float64]
 

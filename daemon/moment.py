@@ -27,7 +27,7 @@ class Moment:
     history: History
     standing: AbstractSet[str]  # kinds that hold now, of those judged before this one
     shapes: Shapes  # of the beats, this one the last
-    ecg_mv: NDArray[np.float64]  # (sample,) the window; with the beat, if there is one, at dsp.windows.R_INDEX
+    ecg_mv: NDArray[np.float64]  # (sample,) the window; with the beat, if there is one, at dsp.signal.R_INDEX
     refused: int = 0  # candidates of the last 4 s that the detector took for no beats: how busy a line without beats is
     size_mv: float = field(init=False)  # of the window, peak to peak
 

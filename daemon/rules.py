@@ -18,8 +18,7 @@ from daemon.moment import Evidence, Finding, Moment, Rule
 from daemon.rhythm_rules import AtrialFibrillation
 from daemon.tachycardia import Tachycardia
 from daemon.waves import Fibrillation, either
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX
+from dsp.signal import R_INDEX, RATE_HZ
 from engines.backend import Backend
 
 MOST_MISSING = 0.25

@@ -12,8 +12,8 @@ from dsp.qrs import Detector
 from dsp.qrs_network import Network
 from dsp.quality import QualityMeter
 from dsp.resample import Resampler
-from dsp.signal import Block, Fitness, Quality, Window
-from dsp.windows import WINDOW_SAMPLES, WindowCutter
+from dsp.signal import WINDOW_SAMPLES, Block, Fitness, Quality, Window
+from dsp.windows import WindowCutter
 
 SETTLED_S = 1.0
 """After this long no beat of a session that is over waits for a decision or for its window."""

@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 RATE_HZ = 250
 """The rate at which everything after the resampler runs."""
 
+WINDOW_SAMPLES = 1000
+"""4 s at 250 Hz."""
+
+R_INDEX = 850
+"""Where the R peak lies in a beat's window: 600 ms of future. More of it bought nothing (docs/decisions.md)."""
+
 Millivolts = NDArray[np.float64]
 
 

@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 from dsp.filters import DELAY_SAMPLES
 from dsp.intervals import FEATURES, Intervals, features
 from dsp.qrs import LATEST_SAMPLES
-from dsp.signal import RATE_HZ, Beat, Block, Fitness, Window
-
-WINDOW_SAMPLES = 1000
-"""4 s at 250 Hz."""
-
-R_INDEX = 850
-"""Where the R peak lies in a beat's window: 600 ms of future. More of it bought nothing (docs/decisions.md)."""
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES, Beat, Block, Fitness, Window
 
 TIME_OUT_SAMPLES = 3 * RATE_HZ // 2
 """No window for 1.5 s: the last 4 s are judged without a beat, so that asystole and fibrillation are seen too."""

@@ -15,8 +15,7 @@ from daemon.history import JudgedBeat
 from daemon.judge import LETTERS, Judge
 from daemon.judge import RHYTHMS as ASKED_RHYTHMS
 from daemon.reporting import TimeLine
-from dsp.signal import RATE_HZ, Window
-from dsp.windows import WINDOW_SAMPLES
+from dsp.signal import RATE_HZ, WINDOW_SAMPLES, Window
 from ec57.annotations import Annotations
 from ec57.annotations import read as read_annotations
 from engines.errors import EngineError

@@ -1,6 +1,6 @@
-"""The process in which a network runs beside an analysis (`rhythmd.ahead`); it ends when the one that started it does.
+"""The process in which networks run beside an analysis (`rhythmd.ahead`); it ends when the one that started it does.
 
-It imports no more than an engine needs, for an analysis waits until it is open.
+It imports no more than they need, for an analysis waits until they are open: SciPy alone takes most of a second.
 """
 
 from __future__ import annotations

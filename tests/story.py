@@ -12,8 +12,7 @@ from daemon.likeness import Shapes
 from daemon.moment import Moment
 from daemon.rules import rules_of
 from dsp.half_minute import SAMPLES
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
 
 DECIDED_S = 0.6  # from an R peak to the sample with which its window is complete
 TIME_OUT_S, AGAIN_S = 1.5, 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from multiprocessing import Pipe
@@ -131,6 +132,11 @@ def test_it_imports_nothing_from_the_folder_that_one_is_in(tmp_path, monkeypatch
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each] + [str(ROOT)])
     with ahead.opened(Engine()) as other:
         assert other.states is not None
+
+
+def test_its_process_does_not_wait_for_what_only_the_detector_needs():
+    command = "import sys, rhythmd.network; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT).returncode == 0
 
 
 def test_each_answer_and_what_it_remembers_are_those_of_the_network_asked_in_time():

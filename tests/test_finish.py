@@ -10,8 +10,7 @@ from daemon.listening import Listener, Skipped
 from daemon.patch import Patch
 from daemon.port import Reading
 from dsp.chain import Chain
-from dsp.signal import Block, Window
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, WINDOW_SAMPLES, Block, Window
 from rhythmd.player import Player, excerpt
 from rhythmd.recording import shipped, shipped_beats
 

@@ -13,8 +13,7 @@ from daemon.half_minute import AGAIN_SAMPLES, AGAIN_WHOLE_SAMPLES, LEAST_SAMPLES
 from dsp.chain import Chain
 from dsp.filters import DELAY_SAMPLES
 from dsp.half_minute import COLUMN, POINT_SAMPLES, POINTS, SAMPLES, picture
-from dsp.signal import RATE_HZ, Block, Window
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES, Block, Window
 from engines.model import SHIPPED, load
 from rhythmd import patient
 from training.records import filtered

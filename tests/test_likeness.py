@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from daemon.likeness import UNKNOWN, Shapes
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
 from tests.story import Story, window_of
 
 

@@ -14,8 +14,8 @@ from daemon.premature import LABELS, LIKELIER, Premature
 from dsp.beat_picture import POINT_SAMPLES, POINTS, R_POINT, picture
 from dsp.chain import Chain
 from dsp.intervals import FEATURES
-from dsp.signal import RATE_HZ, Block, Window
-from dsp.windows import CLIP, R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES, Block, Window
+from dsp.windows import CLIP
 from engines.model import SHIPPED, load
 from rhythmd.patient import make
 
@@ -107,6 +107,13 @@ def test_one_artefact_changes_no_other_beat_and_a_smaller_p_wave_is_seen_as_smal
             assert np.abs(shown).max() > 10 * np.abs(wanted).max() or np.abs(shown).max() == CLIP
         else:
             np.testing.assert_allclose(shown, wanted, rtol=0.1, atol=1e-3)
+
+
+def test_what_is_no_number_spoils_nothing_that_comes_after():
+    windows, _ = windows_of("sinus 40")
+    spoiled = replace(windows[10], ecg=np.full_like(windows[10].ecg, np.nan))
+    told = said(Premature(), [*windows[:10], spoiled, *windows[11:]])
+    np.testing.assert_allclose(told[-10:], said(Premature(), windows)[-10:], atol=0.05)
 
 
 @given(r_peak_mv=st.floats(0.1, 5.0), usual_mv=st.floats(0.05, 2.0))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from daemon import config as cfg
-from dsp.signal import RATE_HZ
-from dsp.windows import WINDOW_SAMPLES
+from dsp.signal import RATE_HZ, WINDOW_SAMPLES
 from tests.story import DECIDED_S, WANDER_MV, Story, window_of
 
 

@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 from dsp.intervals import Intervals
-from dsp.signal import Block
-from dsp.windows import INPUT_SHAPES, R_INDEX, RR_FEATURES, WINDOW_SAMPLES, normalise
+from dsp.signal import R_INDEX, WINDOW_SAMPLES, Block
+from dsp.windows import INPUT_SHAPES, RR_FEATURES, normalise
 from ec57.sets import MITDB_DS1, MITDB_DS2, MITDB_PACED
 from engines.backend import open_backend
 from engines.model import SHIPPED, load

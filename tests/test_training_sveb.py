@@ -7,8 +7,8 @@ import pytest
 
 from dsp.beat_picture import POINT_SAMPLES, USUAL_BEATS, picture
 from dsp.intervals import Intervals
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX, WINDOW_SAMPLES, scale_mv
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
+from dsp.windows import scale_mv
 from engines.backend import open_backend
 from engines.model import load
 from training.labels import NORMAL, ONE_BEAT, OTHER, N, S, V, bits

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dsp.chain import Chain
 from dsp.filters import DELAY_SAMPLES
 from dsp.qrs import LATEST_SAMPLES
-from dsp.signal import RATE_HZ, Beat, Block, Fitness, Window
-from dsp.windows import AGAIN_SAMPLES, CLIP, R_INDEX, TIME_OUT_SAMPLES, WINDOW_SAMPLES, WindowCutter, normalise
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES, Beat, Block, Fitness, Window
+from dsp.windows import AGAIN_SAMPLES, CLIP, TIME_OUT_SAMPLES, WindowCutter, normalise
 from rhythmd.recording import shipped
 
 MINUTE_MV = shipped().ecg_mv[: 60 * RATE_HZ]

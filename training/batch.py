@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from dsp.windows import RR_FEATURES, WINDOW_SAMPLES
+from dsp.signal import WINDOW_SAMPLES
+from dsp.windows import RR_FEATURES
 from training.graph import BEATS_IN, BEATS_OUT, Graph, Shapes, add_network, model_of, table
 from training.layout import HEADS, INPUT, RR_INPUT, Layout, Weights, layout_of
 

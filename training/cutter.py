@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dsp.signal import RATE_HZ
-from dsp.windows import CLIP, FLOOR_MV, R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
+from dsp.windows import CLIP, FLOOR_MV
 from training.packed import Packed
 
 COLOURED = 0.4

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX, RR_FEATURES, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
+from dsp.windows import RR_FEATURES
 from engines.model import SHIPPED, Head, Manifest, State, Tensor
 from training import batch
 from training.graph import BEATS_IN, BEATS_OUT, build, table

@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from dsp.windows import RR_FEATURES, WINDOW_SAMPLES
+from dsp.signal import WINDOW_SAMPLES
+from dsp.windows import RR_FEATURES
 from training.layout import (
     HEADS,
     INPUT,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, WINDOW_SAMPLES
 
 BEATS = ("normal", "supraventricular", "ventricular")
 RHYTHMS = ("atrial_fibrillation", "ventricular_fibrillation", "ventricular_tachycardia", "other", "noise")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, WINDOW_SAMPLES
 from training.records import Lead
 
 AFTER_R = WINDOW_SAMPLES - R_INDEX

@@ -16,8 +16,7 @@ from dsp.chain import Chain
 from dsp.filters import DELAY_SAMPLES, Bandpass
 from dsp.gaps import Bridge
 from dsp.resample import Resampler
-from dsp.signal import RATE_HZ, Block, Window
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES, Block, Window
 from training.labels import (
     AF,
     ANY_BEAT,

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dsp.windows import WINDOW_SAMPLES, normalise
+from dsp.signal import WINDOW_SAMPLES
+from dsp.windows import normalise
 from ec57.sets import MITDB_DS2
 from engines.backend import Backend, open_backend
 from engines.model import SHIPPED, load

@@ -14,8 +14,7 @@ from torch.utils.data import Dataset
 
 from dsp.beat_picture import POINT_SAMPLES
 from dsp.intervals import FEATURES, REMEMBERED, features, log_rr
-from dsp.signal import RATE_HZ
-from dsp.windows import R_INDEX, WINDOW_SAMPLES
+from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
 from training.labels import ANY_BEAT, ONE_BEAT, OTHER, N, V, bits
 from training.packed import Packed
 from training.runs import ANNOTATED, STRETCH, as_detected, shared_weights

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, pad
 
-from dsp.beat_picture import POINT_SAMPLES, POINTS, R_POINT, USUAL_BEATS
-from dsp.windows import CLIP, FLOOR_MV, R_INDEX, WINDOW_SAMPLES
+from dsp.beat_picture import CLIP, POINT_SAMPLES, POINTS, R_POINT, USUAL_BEATS
+from dsp.signal import R_INDEX, WINDOW_SAMPLES
+from dsp.windows import FLOOR_MV
 from training.packed import Packed
 
 WINDOW_BEFORE, WINDOW_AFTER = R_INDEX // POINT_SAMPLES, (WINDOW_SAMPLES - R_INDEX) // POINT_SAMPLES
