@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.half_minutes import AF, CLASSES, Pictures, Plan, record_truth
+from training.learner import Learner
 from training.packed import Packed
 from training.score import f1
 from training.splits import fold
-from training.train import draw, rate_at, truth_loss
+from training.train import draw, truth_loss
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,52 +87,15 @@ class Network(nn.Module):
         return judged
 
 
-class Training:
-    """The network, its moving average and how it learns."""
-
-    def __init__(self, how: dict[str, Any], device: torch.device) -> None:
-        torch.manual_seed(how["seed"])
-        self._how = how
-        self.network = Network(how["channels"], how["recurrent"], how["dropout"]).to(device)
-        self.average = copy.deepcopy(self.network).eval()
-        self.step = 0
-        weights = list(self.network.parameters())
-        decayed = {"params": [each for each in weights if each.ndim > 1], "weight_decay": how["weight_decay"]}
-        others = {"params": [each for each in weights if each.ndim <= 1], "weight_decay": 0.0}
-        self._optimizer = torch.optim.AdamW([decayed, others])
-
-    def learn(self, pictures: Tensor, columns: Tensor, truth: Tensor) -> Tensor:
-        """One step; returns the loss."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._how["learning_rate"] * rate_at(self.step / self._how["steps"])
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.is_cuda):
-            logits = self.network(pictures, columns)
-        loss = truth_loss(logits.float(), truth, self._how["smoothing"]).mean()
-        self._optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-        self._optimizer.step()
-        self.step += 1
-        part = min(self._how["averaging"], self.step / (self.step + 9))
-        with torch.no_grad():
-            of_both = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
-            for average, now in of_both:
-                average.copy_(torch.lerp(now, average, part) if now.is_floating_point() else now)
-        return loss.detach()
-
-    def state(self) -> dict[str, Any]:
-        parts = {"network": self.network, "average": self.average, "optimizer": self._optimizer}
-        return {"step": self.step} | {name: part.state_dict() for name, part in parts.items()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
-        for name, part in (("network", self.network), ("average", self.average), ("optimizer", self._optimizer)):
-            part.load_state_dict(state[name])
+def loss(logits: Tensor, truth: Tensor, smoothing: float) -> Tensor:
+    """Of all pictures alike."""
+    return truth_loss(logits, truth, smoothing).mean()
 
 
 def train(packed: Packed, run: Path, how: dict[str, Any], device: torch.device) -> None:
     """Train, or go on; leaves `weights.pt` and `validation.npz` at the end."""
-    plan, pictures, training = Plan(packed, how), Pictures(packed, how, device), Training(how, device)
+    plan, pictures = Plan(packed, how), Pictures(packed, how, device)
+    training = Learner(lambda: Network(how["channels"], how["recurrent"], how["dropout"]), how, device)
     checkpoint = run / "checkpoint.pt"
     if checkpoint.exists():
         training.restore(torch.load(checkpoint, map_location=device))
@@ -140,7 +104,8 @@ def train(packed: Packed, run: Path, how: dict[str, Any], device: torch.device) 
         torch.manual_seed(how["seed"] * 1_000_003 + step)
         drawn = plan(step)
         truth = torch.as_tensor(drawn.truth, device=device)
-        losses.append(training.learn(*pictures.spoiled(drawn, np.random.default_rng([how["seed"], step, 1])), truth))
+        spoiled = pictures.spoiled(drawn, np.random.default_rng([how["seed"], step, 1]))
+        losses.append(training.learn(partial(loss, truth=truth, smoothing=how["smoothing"]), *spoiled))
         if training.step % how["validate_every"] == 0 or training.step == how["steps"]:
             found = validate(training.average, packed, pictures)
             line = {"step": training.step, "loss": round(float(torch.stack(losses).mean()), 4), **metrics(found)}

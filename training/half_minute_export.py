@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 from pathlib import Path
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +13,7 @@ from engines.model import SHIPPED, Head, Manifest
 from engines.model import Tensor as Input
 from training.half_minute import Network
 from training.half_minutes import CLASSES
+from training.model_file import command, write
 
 INPUTS = (Input("ecg", (1, 2, POINTS)), Input("known", (1, POINTS // COLUMN)))
 
@@ -38,14 +36,8 @@ def export(run: Path, version: str, path: Path) -> None:
     how = kept["how"]
     network = Network(how["channels"], how["recurrent"], how["dropout"])
     network.load_state_dict(kept["weights"])
-    judged = Probabilities(network).eval()
-    names = [each.name for each in INPUTS]
-    examples = tuple(torch.ones(each.shape) for each in INPUTS)
-    torch.onnx.export(
-        judged, examples, str(path), input_names=names, output_names=["rhythm"], opset_version=17, dynamo=False
-    )
     manifest = Manifest(
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256="",
         version=version,
         rate_hz=RATE_HZ,
         inputs=INPUTS,
@@ -53,17 +45,8 @@ def export(run: Path, version: str, path: Path) -> None:
         normalisation="half_minute",
         heads=(Head("rhythm", CLASSES),),
     )
-    path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--version", required=True)
-    parser.add_argument("--output", type=Path, default=SHIPPED / "rhythm1.onnx")
-    arguments = parser.parse_args()
-    export(arguments.run, arguments.version, arguments.output)
+    write(Probabilities(network), manifest, path)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__.splitlines()[0], export, SHIPPED / "rhythm1.onnx")

@@ -75,7 +75,8 @@ class Plan:
         rows += [self._half_minute(rng) for _ in range(holter)]
         row, end, span, truth = np.array([each[:4] for each in rows], np.int64).T
         changed = [each[4] for each in rows[:made]]
-        added = [waves(rng) * each.fibrillates for each in changed]
+        at_s = np.arange(POINTS) * POINT_SAMPLES / RATE_HZ
+        added = [waves(rng, at_s) * each.fibrillates for each in changed]
         return Drawn(row, end, span, truth, changed, np.array(added).reshape(made, POINTS))
 
     def _span(self, rng: np.random.Generator) -> int:

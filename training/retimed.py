@@ -46,11 +46,11 @@ class Retimed:
     without_p: bool
 
 
-def may_be_retimed(peaks: NDArray[np.int64]) -> bool:
+def may_be_retimed(peaks: NDArray[np.int64], regular: float = REGULAR) -> bool:
     """R peaks of a normal recording."""
     intervals = np.diff(peaks)
     return (
-        len(peaks) >= LEAST_BEATS and intervals.std() <= REGULAR * intervals.mean() and bool(intervals.min() > FASTEST)
+        len(peaks) >= LEAST_BEATS and intervals.std() <= regular * intervals.mean() and bool(intervals.min() > FASTEST)
     )
 
 
@@ -85,9 +85,8 @@ def _random(old: Floats, rng: np.random.Generator) -> Floats:
     return np.clip(usual * np.exp(spread * rng.normal(0, 1, len(old))), SHORTEST, LONGEST)
 
 
-def waves(rng: np.random.Generator) -> Floats:
-    """What fibrillating atria write, of an amplitude of 0 to 0.25."""
-    at_s = np.arange(POINTS) * POINT_SAMPLES / RATE_HZ
+def waves(rng: np.random.Generator, at_s: Floats) -> Floats:
+    """What fibrillating atria write at these times in seconds, of an amplitude of 0 to 0.25."""
     hz, phases = rng.uniform(4.5, 8.5), rng.uniform(0, 2 * pi, 3)
     swing = 1 + 0.4 * np.sin(2 * pi * 0.23 * at_s + phases[0])
     phase = 2 * pi * hz * at_s + 1.5 * np.sin(2 * pi * 0.31 * at_s + phases[1]) + phases[2]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 from pathlib import Path
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +13,7 @@ from dsp.signal import RATE_HZ
 from engines.model import SHIPPED, Head, Manifest, State
 from engines.model import Tensor as Input
 from training.layout import BEATS as CLASSES
+from training.model_file import command, write
 from training.sveb.network import COMPARED, Network
 
 INPUTS = (Input("beat", (1, POINTS)), Input("rr", (1, FEATURES)))
@@ -55,27 +53,8 @@ def export(run: Path, version: str, path: Path) -> None:
         heads=(Head("beat_class", CLASSES),),
         states=states(*(kept["how"][key] for key in ("width", "layers", "heads"))),
     )
-    torch.onnx.export(
-        Step(network).eval(),
-        tuple(torch.ones(shape) for shape in manifest.reads.values()),
-        str(path),
-        input_names=list(manifest.reads),
-        output_names=list(manifest.answers),
-        opset_version=17,
-        dynamo=False,
-    )
-    manifest = msgspec.structs.replace(manifest, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    path.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--version", required=True)
-    parser.add_argument("--output", type=Path, default=SHIPPED / "sveb1.onnx")
-    arguments = parser.parse_args()
-    export(arguments.run, arguments.version, arguments.output)
+    write(Step(network), manifest, path)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__.splitlines()[0], export, SHIPPED / "sveb1.onnx")

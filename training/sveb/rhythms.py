@@ -21,7 +21,6 @@ FASTEST_SINUS, SLOWEST_SINUS = 75, 420
 EARLIEST, LATEST = 0.45, 0.87
 """Of the sinus interval: what a premature beat comes after."""
 
-
 CONDUCTED = 85
 """Samples that the AV node needs at least between two beats of a flutter."""
 
@@ -61,11 +60,11 @@ class SinusNode:
         self.interval, self._usual, self._rng = usual, usual, rng
         self._wanders = races or rng.random() < (0.6 if irregular else 0.25)
         self._fastest = max(log(105 / usual), -0.85)
-        self._slowest = min(log(min(420, 1.6 * usual) / usual), 0.3)
+        self._slowest = min(log(min(SLOWEST_SINUS, 1.6 * usual) / usual), 0.3)
         self._breath = rng.uniform(0.03, 0.22) if irregular else rng.uniform(0.0, 0.08)
         self._beats_per_breath, self._phase = rng.uniform(3, 9), rng.uniform(0, 2 * pi)
         self._drift = rng.uniform(0, 0.02)
-        self._pace = rng.uniform(0.01, 0.05) if races else 0.03  # of the way there, in a beat
+        self._pace = rng.uniform(0.01, 0.05) if races else 0.03  # of the way in a beat; how often to another goal, too
         self._level = self._goal = 0.0  # logarithms, over the usual interval
         if races:
             self._fastest = self._goal = log(rng.uniform(FASTEST_SINUS, 115) / usual)

@@ -17,9 +17,10 @@ from dsp.intervals import FEATURES, REMEMBERED, features, log_rr
 from dsp.signal import R_INDEX, RATE_HZ, WINDOW_SAMPLES
 from training.labels import ANY_BEAT, ONE_BEAT, OTHER, N, V, bits
 from training.packed import Packed
+from training.retimed import BEFORE_R, BEFORE_R_PART, QRS, REGULAR, may_be_retimed
 from training.runs import ANNOTATED, STRETCH, as_detected, shared_weights
 from training.sveb.kinds import KINDS, planned
-from training.sveb.timing import BEFORE_R, BEFORE_R_PART, LEAD_IN, QRS, Timing, timed
+from training.sveb.timing import LEAD_IN, Timing, timed
 
 BEATS, POINTS_OF_RUN = 96, 12288
 """Beats of a run at most, and its points: 98 s."""
@@ -30,11 +31,8 @@ AFTER_R = WINDOW_SAMPLES - R_INDEX + 10
 NOT_S = bits(N, V)
 """What is known of the beats of a record with atrial fibrillation."""
 
-LEAST_BEATS, HOST_BEATS = 14, 40
-"""Of a record of the challenge that hosts made-up rhythms, and of a stretch of a longer one."""
-
-FASTEST = 60
-"""Samples: no interval of a host is as short."""
+HOST_BEATS = 40
+"""Of a stretch of a long recording that hosts made-up rhythms; one of the challenge is taken whole."""
 
 CLEAR, LARGE = 2.0, 0.06
 """A host's P wave is visible when it is so many times its own scatter, and so much of the QRS complex."""
@@ -165,13 +163,13 @@ class Runs(Dataset[dict[str, Tensor]]):
     def _find_hosts(self, packed: Packed) -> list[Host]:
         found = []
         for row in self._normal:
-            found.append((row, self._of_row(row)[:, 1], 0.15, "cinc2017"))
+            found.append((row, self._of_row(row)[:, 1], REGULAR, "cinc2017"))
         for row in np.flatnonzero(np.isin(packed.database, ANNOTATED) & ~packed.validation).tolist():
             beats, database = self._of_row(row), packed.database[row]
             normal = beats[:, 3] == ONE_BEAT[N]
             if database == "mitdb":
                 normal &= (beats[:, 4] & bits(OTHER)) > 0
-            origin, step, varies = ("qtdb", 1, 0.15) if database == "qtdb" else ("annotated", 5, 0.1)
+            origin, step, varies = ("qtdb", 1, REGULAR) if database == "qtdb" else ("annotated", 5, 0.1)
             for begin in range(0, len(beats) - HOST_BEATS, step * HOST_BEATS):
                 stretch = slice(begin, begin + HOST_BEATS)
                 if normal[stretch].all():
@@ -179,7 +177,7 @@ class Runs(Dataset[dict[str, Tensor]]):
         return [
             Host(row, peaks, _p_visible(packed.counts[packed.start[row] : packed.start[row + 1]], peaks), origin)
             for row, peaks, varies, origin in found
-            if _is_regular(peaks, varies)
+            if may_be_retimed(peaks, varies)
         ]
 
 
@@ -225,12 +223,6 @@ def _run(
 
 def _shares() -> list[float]:
     return [share for share, _ in KINDS.values()]
-
-
-def _is_regular(peaks: NDArray[np.int64], varies: float) -> bool:
-    intervals = np.diff(peaks)
-    regular = intervals.std() <= varies * intervals.mean() and intervals.min() > FASTEST
-    return len(peaks) >= LEAST_BEATS and bool(regular)
 
 
 def _p_visible(counts: NDArray[np.int16], peaks: NDArray[np.int64]) -> bool:

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from dsp.beat_picture import POINT_SAMPLES
 from dsp.signal import RATE_HZ
+from training.retimed import BEFORE_R, BEFORE_R_PART, QRS
+from training.retimed import waves as f_waves
 from training.sveb.rhythms import Atria, Plan
 
-BEFORE_R, BEFORE_R_PART = 65, 0.3
 AFTER_R, AFTER_R_PART = 110, 0.58
-"""Samples, and of the interval, that stay as they were: P wave and QRS complex, QRS complex and T wave."""
-
-QRS = 14
-"""Samples before the R peak at which a P wave has surely ended."""
+"""Samples, and of the interval, that stay as they were after an R peak: QRS complex and T wave."""
 
 P_PART = 0.45
 """Of an interval: what P wave and QRS complex may take at its end."""
@@ -183,19 +181,10 @@ def _span(at: Floats, begin: float, end: float) -> slice:
 def _waves(atria: NDArray[np.int64], at_s: Floats, flutter_hz: float, rng: np.random.Generator) -> Floats:
     waves = np.zeros(len(at_s))
     if (fibrillating := atria == Atria.FIBRILLATING).any():
-        waves[fibrillating] = _f_waves(at_s[fibrillating], rng)
+        waves[fibrillating] = f_waves(rng, at_s[fibrillating])
     if (fluttering := atria == Atria.FLUTTERING).any():
         waves[fluttering] = _flutter_waves(at_s[fluttering], flutter_hz, rng)
     return waves
-
-
-def _f_waves(at_s: Floats, rng: np.random.Generator) -> Floats:
-    """As `training.retimed.waves`, at any moments."""
-    hz, phases = rng.uniform(4.5, 8.5), rng.uniform(0, 2 * pi, 3)
-    swing = 1 + 0.4 * np.sin(2 * pi * 0.23 * at_s + phases[0])
-    phase = 2 * pi * hz * at_s + 1.5 * np.sin(2 * pi * 0.31 * at_s + phases[1]) + phases[2]
-    drawn: Floats = rng.uniform(0, 0.25) * swing * (np.sin(phase) + 0.3 * np.sin(2 * phase))
-    return drawn
 
 
 def _flutter_waves(at_s: Floats, hz: float, rng: np.random.Generator) -> Floats:

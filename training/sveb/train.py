@@ -7,29 +7,30 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from dsp.beat_picture import POINT_SAMPLES
 from training.labels import ANY_BEAT, ONE_BEAT, N, S, V
+from training.learner import Learner
 from training.packed import Packed
 from training.score import f1
 from training.splits import fold
 from training.sveb.network import COMPARED, Network
 from training.sveb.runs import AFTER_R, NOT_S, Runs, rr_features
 from training.sveb.signals import Signals, pictures
-from training.train import draw, known_weights, rate_at, truth_loss
+from training.train import draw, known_weights, truth_loss
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -57,48 +58,10 @@ LEARNING = 75_000
 LEVELS = np.arange(-4.0, 4.1, 0.25)
 
 
-class Training:
-    """The network, its moving average and how it learns."""
-
-    def __init__(self, how: dict[str, Any], device: torch.device) -> None:
-        torch.manual_seed(how["seed"])
-        self._how = how
-        self.network = Network(how).to(device)
-        self.average = copy.deepcopy(self.network).eval()
-        self.step = 0
-        weights = list(self.network.parameters())
-        decayed = {"params": [each for each in weights if each.ndim > 1], "weight_decay": how["weight_decay"]}
-        others = {"params": [each for each in weights if each.ndim <= 1], "weight_decay": 0.0}
-        self._optimizer = torch.optim.AdamW([decayed, others])
-
-    def learn(self, seen: Tensor, drawn: dict[str, Tensor]) -> Tensor:
-        """One step, on the pictures of what was drawn; returns the loss."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._how["learning_rate"] * rate_at(self.step / self._how["steps"])
-        with torch.autocast(seen.device.type, torch.bfloat16, enabled=seen.is_cuda):
-            logits = self.network(seen, drawn["rr"])
-        lost = truth_loss(logits.float(), drawn["truth"], self._how["smoothing"])
-        loss = (lost * torch.from_numpy(beat_weights(drawn["truth"].cpu().numpy())).to(seen.device)).sum()
-        self._optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-        self._optimizer.step()
-        self.step += 1
-        part = min(self._how["averaging"], self.step / (self.step + 9))
-        with torch.no_grad():
-            of_both = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
-            for average, now in of_both:
-                average.copy_(torch.lerp(now, average, part) if now.is_floating_point() else now)
-        return loss.detach()
-
-    def state(self) -> dict[str, Any]:
-        parts = {"network": self.network, "average": self.average, "optimizer": self._optimizer}
-        return {"step": self.step} | {name: part.state_dict() for name, part in parts.items()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
-        for name, part in (("network", self.network), ("average", self.average), ("optimizer", self._optimizer)):
-            part.load_state_dict(state[name])
+def loss(logits: Tensor, truth: Tensor, smoothing: float) -> Tensor:
+    """Of all beats together, each as much as it weighs."""
+    weights = torch.from_numpy(beat_weights(truth.cpu().numpy())).to(logits.device)
+    return (truth_loss(logits, truth, smoothing) * weights).sum()
 
 
 def beat_weights(truth: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -110,7 +73,8 @@ def beat_weights(truth: NDArray[np.int64]) -> NDArray[np.float32]:
 
 def train(packed: Packed, run: Path, how: dict[str, Any], device: torch.device, workers: int) -> None:
     """Train, or go on; leaves `weights.pt` and `validation.npz` at the end."""
-    runs, signals, training = Runs(packed, how), Signals(packed, how, device), Training(how, device)
+    runs, signals = Runs(packed, how), Signals(packed, how, device)
+    training = Learner(lambda: Network(how), how, device)
     checkpoint, steps = run / "checkpoint.pt", how["steps"]
     if checkpoint.exists():
         training.restore(torch.load(checkpoint, map_location=device))
@@ -120,7 +84,8 @@ def train(packed: Packed, run: Path, how: dict[str, Any], device: torch.device, 
         torch.manual_seed(how["seed"] * 1_000_003 + training.step)
         drawn = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
         seen = signals.spoiled(drawn, np.random.default_rng([how["seed"], training.step, 1]))
-        losses.append(training.learn(seen, drawn))
+        loss_of = partial(loss, truth=drawn["truth"], smoothing=how["smoothing"])
+        losses.append(training.learn(loss_of, seen, drawn["rr"]))
         if training.step % how["validate_every"] == 0 or training.step == steps:
             found = validate(training.average, packed, device)
             line = {"step": training.step, "loss": round(float(torch.stack(losses).mean()), 4), **metrics(found)}
