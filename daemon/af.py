@@ -55,6 +55,10 @@ class Irregularity:
         self._ectopic.append(premature)
         self._intervals.append(rr_s)
 
+    def is_whole(self) -> bool:
+        """Whether there are all words."""
+        return len(self._rates) == WORDS + 2
+
     def log_odds(self) -> float | None:
         """Of fibrillation against another rhythm; None with too few intervals."""
         words = list(zip(*(islice(self._rates, first, None) for first in range(3)), strict=False))

@@ -78,9 +78,11 @@ class AtrialFibrillation:
         if intervals is None:
             return self._standing
         probability = fmean([p for _, p in islice(reversed(self._seen), AF_BEATS)])
-        together = self._with_the_whole(BY_BEAT * (intervals + log_odds(probability) - NEUTRAL))
+        # What few intervals began they must go on to say: a record of half a minute is judged by its end.
+        end = self._off if self._irregularity.is_whole() else self._on
+        together = self._with_the_whole(BY_BEAT * (intervals + log_odds(probability) - NEUTRAL), end)
         standing = self._standing
-        if standing and together < self._off:
+        if standing and together < end:
             self._standing, self._ended = None, max(standing.onset, self._edge(began=False))
             return replace(standing, end=self._ended)
         self._surest = max(self._surest, together) if standing else together
@@ -89,17 +91,13 @@ class AtrialFibrillation:
             self._standing, self._lasted = Finding(max(self._ended, self._edge(began=True)), evidence), False
         return self._standing
 
-    def _with_the_whole(self, by_beat: float) -> float:
+    def _with_the_whole(self, by_beat: float, end: float) -> float:
         """The log-odds with what half a minute says in one piece, which is asked only where that decides."""
+        decided = by_beat + MOST_WHOLE < self._on
         if self._standing:
-            decided = by_beat + LEAST_WHOLE >= self._off and (
-                self._surest >= self._sure or by_beat + MOST_WHOLE < self._sure
-            )
-        else:
-            decided = by_beat + MOST_WHOLE < self._on
-        if decided:
-            return by_beat
-        whole = self._half_minute.log_odds()
+            settled = self._surest >= self._sure or by_beat + MOST_WHOLE < self._sure
+            decided = by_beat + LEAST_WHOLE >= end and settled
+        whole = None if decided else self._half_minute.log_odds()
         return by_beat if whole is None else by_beat + whole - NEUTRAL_WHOLE
 
     def _edge(self, *, began: bool) -> int:

@@ -124,6 +124,14 @@ def test_atrial_fibrillation_shorter_than_its_persistence_names_the_rhythm_and_a
     assert [end - onset for onset, end in spans(story)] == [pytest.approx(seconds - IRREGULAR_S[0], abs=0.1)]
 
 
+@pytest.mark.parametrize(("beats", "rhythm"), [(40, "N"), (60, "AFIB")])
+def test_what_few_intervals_took_for_fibrillation_is_named_so_only_while_it_is_likely(beats, rhythm):
+    story = fibrillating(Story(), beats)
+    assert story.rhythm == "AFIB"
+    story.beats("N" * 20, IRREGULAR_S[beats : beats + 20], atrial_fibrillation=0.1)  # in doubt: neither on nor off
+    assert story.rhythm == rhythm
+
+
 def test_atrial_fibrillation_ends_with_the_last_beat_that_the_network_took_for_it():
     story = fibrillating(Story().beats("N" * 70), 60)
     last = story.r_peak / RATE_HZ
