@@ -52,7 +52,8 @@ class Premature:
         usual_mv = sorted(self._scales_mv)[(len(self._scales_mv) - 1) // 2]
         ecg_mv = ecg.reshape(-1) * np.float64(scale_mv)
         network = self._network()
-        network.forget()
+        if not self._states:
+            network.forget()
         network.states = self._states or network.states
         (answer,) = network.infer(picture(ecg_mv, usual_mv), rr[:, :FEATURES])
         self._states = network.states
