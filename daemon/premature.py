@@ -21,13 +21,11 @@ from dsp.signal import Window
 from engines.backend import Shared, open_backend
 from engines.model import SHIPPED, load
 
-LABELS = ("normal", "supraventricular", "ventricular")
-"""As its manifest has them."""
+LABELS = ("normal", "supraventricular", "ventricular")  # as its manifest has them
 
 LIKELIER, NOT_RULED_OUT = exp(1.0), exp(-4.0)
 """Times as likely as a normal beat. One is supraventricular if this network holds it for so much likelier; also if the
-network of the beats does, and this one does not rule it out. The first was chosen in folds over mitdb DS1 and svdb, by
-an earlier network, the second on the people of svdb who validate: of some it finds twice as many (849)."""
+network of the beats does, and this one does not rule it out. Why so much: docs/decisions.md."""
 
 Follower = Callable[[Window], NDArray[np.float32]]
 """Follows the beats of one session and says what each is: probabilities, `(1, len(LABELS))`."""
@@ -40,23 +38,26 @@ class Premature:
         """`network`: another one than the shipped one."""
         self._network = network or shipped  # asked for anew each time, so that the rest can be put away without it
         self._scales_mv: deque[float] = deque(maxlen=USUAL_BEATS)
-        self._states: dict[str, np.ndarray] = {}  # what it remembers of this wearer; others may use it too
+        self.states: dict[str, np.ndarray] = {}  # what it remembers of this wearer; others may use it too
 
     def __call__(self, window: Window) -> NDArray[np.float32]:
         """Of each beat that can be judged in its turn."""
-        return self.ask(window.ecg, window.rr, window.scale_mv)
+        return self.ask(self.see(window.ecg, window.scale_mv), window.rr[:, :FEATURES])
 
-    def ask(self, ecg: NDArray[np.float32], rr: NDArray[np.float32], scale_mv: float) -> NDArray[np.float32]:
-        """Likewise, of what its window holds."""
+    def see(self, ecg: NDArray[np.float32], scale_mv: float) -> NDArray[np.float32]:
+        """The next beat's picture, of what its window holds."""
         self._scales_mv.append(scale_mv)
         usual_mv = sorted(self._scales_mv)[(len(self._scales_mv) - 1) // 2]
-        ecg_mv = ecg.reshape(-1) * np.float64(scale_mv)
+        return picture(ecg.reshape(-1) * np.float64(scale_mv), usual_mv)
+
+    def ask(self, seen: NDArray[np.float32], rr: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of the next beat, which looks and comes so."""
         network = self._network()
-        if not self._states:
+        if not self.states:
             network.forget()
-        network.states = self._states or network.states
-        (answer,) = network.infer(picture(ecg_mv, usual_mv), rr[:, :FEATURES])
-        self._states = network.states
+        network.states = self.states or network.states
+        (answer,) = network.infer(seen, rr)
+        self.states = network.states
         return answer
 
 

@@ -1,14 +1,16 @@
-"""Many windows through the network in one call, where that gives the bits that one at a time gives: half the time.
+"""Many windows through a network in one call, where that gives the bits that one at a time gives: half the time.
 
 Convolutions cost the same either way; what follows them reads its weights once for all and not once for each. Nothing
-of a beat hangs on what was made of the beats before it, so a network that remembers beats can be asked so too
-(`training/batch.py` writes it). Which sums a library adds in which order is its own affair: `Together` is tried beside
-the network that it stands for, and not used on a machine where one bit differs.
+of a beat hangs on what was made of the beats before it, but in the recurrent layer of the network that follows beats,
+which takes one after the other in either case; so they can be asked so too (`training/batch.py` and
+`training/sveb/batch.py` write them). Which sums a library adds in which order is its own affair: `Together` is tried
+beside the network that it stands for, and not used on a machine where one bit differs.
 """
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -17,9 +19,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from daemon.premature import LABELS, Premature
+from daemon.premature import LABELS, Premature, shipped
+from dsp.intervals import FEATURES
 from engines.backend import Backend
-from engines.model import Model
+from engines.model import SHIPPED, Model, load
 from engines.onnxruntime_backend import OnnxRuntime
 
 log = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ class Stacked:
             yield FORGET if place in self.forget else next(windows)
 
 
-class Together:
+class Together(ABC):
     """`<model>.batch.onnx` in ONNX Runtime."""
 
     def __init__(self, model: Model) -> None:
@@ -67,18 +70,21 @@ class Together:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         network = model.onnx.with_suffix(".batch.onnx").read_bytes()
         self._session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-        (state,) = model.manifest.states
-        self._state, self._rows = state, state.shape[2] - 1
-        self._inputs = model.manifest.inputs
-        self._answers = list(model.manifest.answers)
+        self._inputs, self._states = model.manifest.inputs, model.manifest.states
+        self._answers, self._heads = list(model.manifest.answers), len(model.manifest.heads)
 
     def __call__(self, states: States, asked: Sequence[Arrays]) -> tuple[list[Arrays], States]:
         """One answer for each, and what is remembered then."""
-        ecg, rr = map(np.concatenate, zip(*asked, strict=True))
-        windows = {each.name: given for each, given in zip(self._inputs, (ecg, rr), strict=True)}
-        which = self._which(rr[:, -1] > 0)
-        *heads, state = self._session.run(self._answers, windows | states | {"which": which})
-        return [tuple(head[at : at + 1] for head in heads) for at in range(len(asked))], {self._state.input: state}
+        stacked = map(np.concatenate, zip(*asked, strict=True))
+        windows = {each.name: given for each, given in zip(self._inputs, stacked, strict=True)}
+        answers = self._session.run(self._answers, windows | states | {"which": self._which(windows)})
+        heads, remembered = answers[: self._heads], answers[self._heads :]
+        told = [tuple(head[at : at + 1] for head in heads) for at in range(len(asked))]
+        return told, {state.input: value for state, value in zip(self._states, remembered, strict=True)}
+
+    @abstractmethod
+    def _which(self, windows: dict[str, np.ndarray]) -> np.ndarray:
+        """Of what each is compared with, the rows: those that are remembered, and after them the windows' own."""
 
     def all(self, states: States, asked: Sequence[Arrays]) -> tuple[list[Arrays], States]:
         """Likewise, in calls of `MOST` at most."""
@@ -87,16 +93,6 @@ class Together:
             answers, states = self(states, asked[first : first + MOST])
             told += answers
         return told, states
-
-    def _which(self, is_beat: np.ndarray) -> np.ndarray:
-        """Rows of each window's table, the newest beat first and an empty one last, and of the table after them all."""
-        empty = self._rows
-        last, tables = list(range(empty)), []
-        for row, beat in enumerate(is_beat.tolist(), start=empty + 1):
-            tables.append([*last, empty])
-            if beat:
-                last = [row, *last[:-1]]
-        return np.array([*tables, [*last, empty]])
 
     def agrees(self, engine: OnnxRuntime) -> bool:
         """Whether it says what the engine says, bit for bit, of windows like none that either has seen."""
@@ -115,6 +111,31 @@ class Together:
         return all(np.array_equal(one, other) for one, other in pairs)
 
 
+class WindowsTogether(Together):
+    """The network of the beats."""
+
+    def _which(self, windows: dict[str, np.ndarray]) -> np.ndarray:
+        """Of each window's table, the newest beat first and an empty one last, and of the table after them all."""
+        (state,), (*_, rr) = self._states, windows.values()
+        empty = state.shape[2] - 1
+        last, tables = list(range(empty)), []
+        for row, beat in enumerate((rr[:, -1] > 0).tolist(), start=empty + 1):
+            tables.append([*last, empty])
+            if beat:
+                last = [row, *last[:-1]]
+        return np.array([*tables, [*last, empty]])
+
+
+class BeatsTogether(Together):
+    """The one that follows them."""
+
+    def _which(self, windows: dict[str, np.ndarray]) -> np.ndarray:
+        """Of each beat, those before it, oldest first, and its own."""
+        (before,) = next(state.shape for state in self._states if len(state.shape) == 1)
+        beats = len(next(iter(windows.values())))
+        return np.arange(beats)[:, None] + np.arange(before + 1)
+
+
 class Bulk:
     """The network of the beats and the one that follows them, asked for whole blocks."""
 
@@ -123,7 +144,8 @@ class Bulk:
         self._premature = Premature()
         self._model = model
         self._asked = 0
-        self._together: Together | None = None
+        self._windows_together: Together | None = None
+        self._beats_together: Together | None = None
 
     def forget(self) -> None:
         self._engine.forget()
@@ -153,32 +175,46 @@ class Bulk:
                 self.forget()
                 told += same
                 continue
+            self._try_together(len(same))
             heads = self._windows([(ecg, rr) for ecg, rr, _ in same])
-            told += [(*answer, self._followed(*each)) for answer, each in zip(heads, same, strict=True)]
+            told += [(*answer, beat) for answer, beat in zip(heads, self._beats(same), strict=True)]
         return told
-
-    def _followed(self, ecg: np.ndarray, rr: np.ndarray, scale_mv: np.ndarray) -> np.ndarray:
-        if not scale_mv[0]:
-            return np.zeros((1, len(LABELS)), np.float32)
-        return self._premature.ask(ecg, rr, float(scale_mv[0]))
 
     def _windows(self, asked: list[Arrays]) -> list[Arrays]:
-        if self._asked < WORTH <= self._asked + len(asked):
-            self._together = self._tried()
-        self._asked += len(asked)
-        if self._together is None:
+        if self._windows_together is None:
             return [self._engine.infer(*each) for each in asked]
-        told, self._engine.states = self._together.all(self._engine.states, asked)  # type: ignore[attr-defined]  # it has
+        told, self._engine.states = self._windows_together.all(self._engine.states, asked)  # type: ignore[attr-defined]  # it has
         return told
 
-    def _tried(self) -> Together | None:
-        if not isinstance(self._engine, OnnxRuntime):
-            return None
-        try:
-            together = Together(self._model)
-        except OSError:
-            return None  # not every model has one
-        if together.agrees(self._engine):
-            return together
-        log.warning("%s: many windows at once give other bits here; one at a time it is", self._model.id)
+    def _beats(self, asked: list[Arrays]) -> list[np.ndarray]:
+        """Of each window; zeros where its beat is not followed."""
+        premature = self._premature
+        beats = [
+            (premature.see(ecg, float(scale_mv[0])), rr[:, :FEATURES]) for ecg, rr, scale_mv in asked if scale_mv[0]
+        ]
+        if self._beats_together is None or not premature.states:
+            told = [premature.ask(*each) for each in beats]
+        else:
+            answers, premature.states = self._beats_together.all(premature.states, beats)
+            told = [answer for (answer,) in answers]
+        each = iter(told)
+        return [next(each) if scale_mv[0] else np.zeros((1, len(LABELS)), np.float32) for _, _, scale_mv in asked]
+
+    def _try_together(self, more: int) -> None:
+        if self._asked < WORTH <= self._asked + more:
+            self._windows_together = _tried(WindowsTogether, self._model, self._engine)
+            self._beats_together = _tried(BeatsTogether, load(SHIPPED / "sveb1.onnx"), shipped())
+        self._asked += more
+
+
+def _tried(kind: type[Together], model: Model, engine: Backend) -> Together | None:
+    if not isinstance(engine, OnnxRuntime):
         return None
+    try:
+        together = kind(model)
+    except OSError:
+        return None  # not every model has one
+    if together.agrees(engine):
+        return together
+    log.warning("%s: many windows at once give other bits here; one at a time it is", model.id)
+    return None

@@ -15,16 +15,19 @@ from onnx import numpy_helper
 
 from daemon.config import Alerts
 from daemon.premature import LABELS, Premature
+from daemon.premature import shipped as shipped_follower
+from dsp.intervals import FEATURES
 from engines.backend import open_backend
 from engines.model import SHIPPED, load
 from rhythmd import ahead, analysis, together
 from rhythmd.labelled import shipped as labelled
 from rhythmd.recording import shipped
-from rhythmd.together import FORGET, MOST, Bulk, Together
+from rhythmd.together import FORGET, MOST, BeatsTogether, Bulk, WindowsTogether
 from training import batch, export
 from training.layout import Layout
+from training.sveb import batch as sveb_batch
 
-MODEL = load(SHIPPED / "ecg1.onnx")
+MODEL, FOLLOWER = load(SHIPPED / "ecg1.onnx"), load(SHIPPED / "sveb1.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,8 @@ def singly(engine, asked):
     for each in asked:
         if each:
             ecg, rr, scale_mv = each
-            followed = premature.ask(ecg, rr, float(scale_mv[0])) if scale_mv[0] else np.zeros((1, len(LABELS)))
+            beat = (premature.see(ecg, float(scale_mv[0])), rr[:, :FEATURES]) if scale_mv[0] else None
+            followed = premature.ask(*beat) if beat else np.zeros((1, len(LABELS)))
             told.append((*engine.infer(ecg, rr), followed))
         else:
             engine.forget()
@@ -70,10 +74,22 @@ def assert_same(found, wanted):
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="on another processor sums may come in another order")
-def test_it_is_used_here(engine):
-    before = engine.states
-    assert Together(MODEL).agrees(engine)
-    assert engine.states is before, "to try it leaves no trace"
+@pytest.mark.parametrize("kind", [WindowsTogether, BeatsTogether])
+def test_it_is_used_here(engine, kind):
+    model, network = (MODEL, engine) if kind is WindowsTogether else (FOLLOWER, shipped_follower())
+    before = network.states
+    assert kind(model).agrees(network)
+    assert network.states is before, "to try it leaves no trace"
+
+
+def test_the_shipped_file_for_many_beats_has_the_weights_of_the_one_for_one():
+    paths = FOLLOWER.onnx, FOLLOWER.onnx.with_suffix(".batch.onnx")
+    one, many = ({each.name: numpy_helper.to_array(each) for each in onnx.load(p).graph.initializer} for p in paths)
+    built = sveb_batch.build(onnx.load(paths[0])).graph
+    assert [each.name for each in built.node] == [each.name for each in onnx.load(paths[1]).graph.node]
+    assert {name for name in one if "by_distance" not in name} <= set(many)
+    for each in built.initializer:
+        np.testing.assert_array_equal(many[each.name], numpy_helper.to_array(each))
 
 
 @settings(max_examples=40, deadline=None)

@@ -14,6 +14,7 @@ from engines.model import SHIPPED, Head, Manifest, State
 from engines.model import Tensor as Input
 from training.layout import BEATS as CLASSES
 from training.model_file import command, write
+from training.sveb import batch
 from training.sveb.network import COMPARED, Network
 
 INPUTS = (Input("beat", (1, POINTS)), Input("rr", (1, FEATURES)))
@@ -39,7 +40,7 @@ def states(width: int, layers: int, heads: int) -> tuple[State, ...]:
 
 
 def export(run: Path, version: str, path: Path) -> None:
-    """The model at `path` (`.onnx`) and its manifest beside it."""
+    """The model at `path` (`.onnx`); its manifest, and the same network for many beats at once, beside it."""
     kept = torch.load(run / "weights.pt", map_location="cpu")
     network = Network(kept["how"])
     network.load_state_dict(kept["weights"])
@@ -54,6 +55,7 @@ def export(run: Path, version: str, path: Path) -> None:
         states=states(*(kept["how"][key] for key in ("width", "layers", "heads"))),
     )
     write(Step(network), manifest, path)
+    batch.write(path)
 
 
 if __name__ == "__main__":
