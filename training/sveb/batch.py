@@ -136,7 +136,7 @@ class _Batch:
 
 
 def build(step: onnx.ModelProto) -> onnx.ModelProto:
-    """Of the model that the daemon runs (`training.sveb.export`)."""
+    """Of the model that the daemon runs (`training.sveb.export`), trained: of equal weights the exporter names one."""
     graph = _Batch(step)
     x = graph.followed(graph.seen())
     there = graph.there()
