@@ -57,7 +57,7 @@ class Irregularity:
 
     def is_whole(self) -> bool:
         """Whether there are all words."""
-        return len(self._rates) == WORDS + 2
+        return len(self._rates) == self._rates.maxlen
 
     def log_odds(self) -> float | None:
         """Of fibrillation against another rhythm; None with too few intervals."""

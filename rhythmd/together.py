@@ -72,6 +72,7 @@ class Together(ABC):
         self._session = ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self._inputs, self._states = model.manifest.inputs, model.manifest.states
         self._answers, self._heads = list(model.manifest.answers), len(model.manifest.heads)
+        self._nothing = {each.input: np.zeros(each.shape, np.float32) for each in self._states}
 
     def __call__(self, states: States, asked: Sequence[Arrays]) -> tuple[list[Arrays], States]:
         """One answer for each, and what is remembered then."""
@@ -87,8 +88,9 @@ class Together(ABC):
         """Of what each is compared with, the rows: those that are remembered, and after them the windows' own."""
 
     def all(self, states: States, asked: Sequence[Arrays]) -> tuple[list[Arrays], States]:
-        """Likewise, in calls of `MOST` at most."""
+        """Likewise, in calls of `MOST` at most. No states: nothing is remembered."""
         told: list[Arrays] = []
+        states = states or self._nothing
         for first in range(0, len(asked), MOST):
             answers, states = self(states, asked[first : first + MOST])
             told += answers
@@ -104,7 +106,7 @@ class Together(ABC):
             rr[:, -1] = rng.random() < 0.9
         kept = engine.states
         engine.forget()
-        found, states = self.all(engine.states, asked)
+        found, states = self.all({}, asked)
         singly = [engine.infer(*each) for each in asked]
         pairs = [*zip(chain(*found, states.values()), chain(*singly, engine.states.values()), strict=True)]
         engine.states = kept
@@ -192,7 +194,7 @@ class Bulk:
         beats = [
             (premature.see(ecg, float(scale_mv[0])), rr[:, :FEATURES]) for ecg, rr, scale_mv in asked if scale_mv[0]
         ]
-        if self._beats_together is None or not premature.states:
+        if self._beats_together is None:
             told = [premature.ask(*each) for each in beats]
         else:
             answers, premature.states = self._beats_together.all(premature.states, beats)

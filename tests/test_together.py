@@ -73,6 +73,7 @@ def assert_same(found, wanted):
             np.testing.assert_array_equal(mine, theirs)
 
 
+# Where it does not agree it is not used: that is no fault, and on x86_64 it would mean that nothing of this is tested.
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="on another processor sums may come in another order")
 @pytest.mark.parametrize("kind", [WindowsTogether, BeatsTogether])
 def test_it_is_used_here(engine, kind):
